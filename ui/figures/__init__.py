@@ -1,0 +1,249 @@
+"""Pictures as plain data: what a lab returns, and what the painters in assets/js draw in the browser.
+
+A picture is a dictionary of numbers and words with a `kind`; it holds no colours and no sizes, so one picture serves
+light and dark, wide and phone, screen and print. Numbers are rounded here once, to six significant digits.
+
+`tensor` names the colour family: tokens, resid, q, k, v, attn, ffn, logits, grad. `key` names a quantity, so that the
+same quantity lights up wherever it appears in a lab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Picture = dict[str, Any]
+
+SIGNIFICANT = 6
+GRID_LIMIT = 16
+"""Matrices up to this many rows and columns are text that can be read; larger ones are heatmaps."""
+
+
+def numbers(values: Any) -> Any:
+    """Arrays -> nested lists rounded to six significant digits; what is not finite becomes None, or ±1e999 as text."""
+    array = np.asarray(values, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        magnitude = np.where((array == 0) | ~np.isfinite(array), 0, np.floor(np.log10(np.abs(array))))
+    scale = 10.0 ** (SIGNIFICANT - 1 - magnitude)
+    rounded = np.where(np.isfinite(array), np.round(array * scale) / scale, array)
+    return _finite(rounded.tolist())
+
+
+def _finite(values: Any) -> Any:
+    if isinstance(values, list):
+        return [_finite(value) for value in values]
+    if values != values:
+        return "nan"
+    return values if abs(values) != float("inf") else ("inf" if values > 0 else "-inf")
+
+
+def matrix(
+    values: Any,
+    *,
+    title: str,
+    tensor: str,
+    name: str,
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    scale: str = "signed",
+    limit: float | None = None,
+    product: tuple[str, str] | None = None,
+    divide: float | None = None,
+    pick: str = "",
+    picked: int | None = None,
+    digits: int | None = None,
+    key_rows: str = "",
+    key_columns: str = "",
+) -> Picture:
+    """A matrix: a grid of readable numbers while it is small, a heatmap when it is not.
+
+    `scale` is "signed" (diverging around zero), "share" (0 to 1) or "none". `limit` fixes the value of full colour, so
+    that dragging a slider does not rescale. `product=(left, right)` names the two matrices of the same lab whose rows
+    and columns multiply to a cell: hovering shows the products; `divide` is what their sum is divided by.
+    `pick` names the control that clicking a row sets.
+    """
+    array = np.atleast_2d(np.asarray(values))
+    small = max(array.shape) <= GRID_LIMIT
+    return _without_empty(
+        kind="grid" if small else "heatmap",
+        title=title,
+        tensor=tensor,
+        name=name,
+        values=numbers(array),
+        rows=list(rows),
+        columns=list(columns),
+        scale=scale,
+        limit=limit if limit is None else float(limit),
+        product=list(product) if product else None,
+        divide=None if divide is None else float(divide),
+        pick=pick,
+        picked=picked,
+        digits=digits,
+        key_rows=key_rows,
+        key_columns=key_columns,
+    )
+
+
+def bars(
+    labels: Sequence[str],
+    values: Any,
+    *,
+    title: str,
+    tensor: str,
+    unit: str = "",
+    limit: float | None = None,
+    share: bool = False,
+    notes: Sequence[str] = (),
+    keys: Sequence[str] = (),
+    pick: str = "",
+    picked: int | None = None,
+    marked: Sequence[int] = (),
+) -> Picture:
+    """Horizontal bars with their label and number; `share` writes percentages."""
+    return _without_empty(
+        kind="bars",
+        title=title,
+        tensor=tensor,
+        labels=list(labels),
+        values=numbers(values),
+        unit=unit,
+        limit=limit,
+        share=share or None,
+        notes=list(notes),
+        keys=list(keys),
+        pick=pick,
+        picked=picked,
+        marked=list(marked),
+    )
+
+
+def curve(
+    series: Sequence[tuple[str, Any, Any]],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    tensors: Sequence[str] = (),
+    marker: tuple[float, float] | None = None,
+    log_x: bool = False,
+    log_y: bool = False,
+    points: bool = False,
+) -> Picture:
+    """Lines (name, x, y) over shared axes, with an optional live marker."""
+    return _without_empty(
+        kind="curve",
+        title=title,
+        series=[{"name": name, "x": numbers(x), "y": numbers(y)} for name, x, y in series],
+        x_label=x_label,
+        y_label=y_label,
+        tensors=list(tensors),
+        marker=None if marker is None else numbers(marker),
+        log_x=log_x or None,
+        log_y=log_y or None,
+        points=points or None,
+    )
+
+
+def tokens(
+    pieces: Sequence[dict[str, Any]],
+    *,
+    title: str = "",
+    pick: str = "",
+    picked: int | None = None,
+    shares: Any = None,
+    show: Sequence[str] = (),
+    scale: str = "share",
+) -> Picture:
+    """Token chips. A piece is {text, id, bytes, note}; `shares` (one number a token) tints each chip."""
+    return _without_empty(
+        kind="tokens",
+        title=title,
+        pieces=list(pieces),
+        pick=pick,
+        picked=picked,
+        shares=None if shares is None else numbers(shares),
+        show=list(show),
+        scale=scale,
+    )
+
+
+def arcs(
+    labels: Sequence[str], weights: Any, *, title: str, selected: int, pick: str = "", tensor: str = "attn"
+) -> Picture:
+    """Tokens in a line with an arc from the selected one to each that it attends to, as thick as its weight."""
+    return _without_empty(
+        kind="arcs",
+        title=title,
+        labels=list(labels),
+        weights=numbers(weights),
+        selected=selected,
+        pick=pick,
+        tensor=tensor,
+    )
+
+
+def network(
+    nodes: Sequence[dict[str, Any]],
+    edges: Sequence[dict[str, Any]],
+    *,
+    title: str,
+    columns: Sequence[str] = (),
+    pick: str = "",
+    picked: int | None = None,
+) -> Picture:
+    """Nodes {id, label, value, grad, column, row, tensor, note} and edges {from, to, value, grad, note}."""
+    return _without_empty(
+        kind="network",
+        title=title,
+        nodes=[_rounded(node) for node in nodes],
+        edges=[_rounded(edge) for edge in edges],
+        columns=list(columns),
+        pick=pick,
+        picked=picked,
+    )
+
+
+def readouts(items: Sequence[tuple[str, str]], *, title: str = "") -> Picture:
+    """Numbers with a name each, side by side."""
+    return _without_empty(kind="readouts", title=title, items=[list(map(str, item)) for item in items])
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str, marked: Sequence[int] = ()) -> Picture:
+    """A plain table; numbers align on the right."""
+    body = [[numbers(cell) if isinstance(cell, (float, np.floating)) else cell for cell in row] for row in rows]
+    return _without_empty(kind="table", title=title, columns=list(columns), rows=body, marked=list(marked))
+
+
+def chart(data: Sequence[dict[str, Any]], layout: dict[str, Any], *, title: str) -> Picture:
+    """A Plotly chart (plain dictionaries, never a go.Figure) for what a reader explores with zoom and legend."""
+    return {"kind": "chart", "title": title, "data": list(data), "layout": layout}
+
+
+def words(text: str, *, title: str = "", style: str = "") -> Picture:
+    """A passage of plain text in the picture, for example what a model wrote."""
+    return _without_empty(kind="words", title=title, text=text, style=style)
+
+
+def sign(symbol: str) -> Picture:
+    """An operator between two pictures of a row: ×, =, →, softmax."""
+    return {"kind": "sign", "symbol": symbol}
+
+
+def row(*pictures: Picture) -> Picture:
+    """Pictures side by side; they wrap on a phone."""
+    return {"kind": "row", "parts": list(pictures)}
+
+
+def stack(*pictures: Picture) -> Picture:
+    """Pictures one below the other."""
+    return {"kind": "stack", "parts": list(pictures)}
+
+
+def _rounded(item: dict[str, Any]) -> dict[str, Any]:
+    return {k: numbers(v) if isinstance(v, (float, np.floating)) else v for k, v in item.items()}
+
+
+def _without_empty(**fields: Any) -> Picture:
+    return {name: value for name, value in fields.items() if value not in (None, "", []) or name == "values"}

@@ -1,0 +1,300 @@
+"""A lab: a plain function from control values to (picture, sentence), and everything that a page needs around it.
+
+The decorator `Chapter.lab` registers a `Lab` and gives the function back unchanged. From the declaration come the ids,
+the layout, the callback, the cleaning of input, the link, the code drawer, the download and the error sentence.
+"""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import io
+import logging
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import numpy as np
+import orjson
+from cachetools import LRUCache, cached
+from dash import Input, Output, callback, dcc, html
+from dash.development.base_component import Component
+
+from ui.controls import Control, Text
+from ui.figures import Picture
+from ui.mathml import mathml
+from ui.static import raw
+
+log = logging.getLogger("glassbox")
+
+LABS: dict[str, Lab] = {}
+"""Every lab of every chapter, by id. The tests walk through it."""
+
+SENTENCE_LIMIT = 400
+DEFAULT_SENTENCE = "The cat sat on the mat because it was tired."
+SENTENCE = Text("sentence", "Your sentence", DEFAULT_SENTENCE, limit=SENTENCE_LIMIT)
+"""The control that every real-model lab shares: it stands in the bar at the top, and in the link as `s`."""
+
+
+class Shown(NamedTuple):
+    """What a lab function returns. A plain tuple of the first two, three or four does as well."""
+
+    picture: Picture
+    sentence: str
+    formula: str = ""
+    """LaTeX, with the current numbers written into it."""
+    data: Mapping[str, Any] = {}
+    """The arrays behind the picture, unrounded, by the names that the snippet uses."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Ready-made settings, offered as a button: words, the values they set, and why they are worth a look."""
+
+    label: str
+    values: Mapping[str, Any]
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One lab. `chapter` and `name` make its id; `runs` are the engine functions that the code drawer shows."""
+
+    chapter: str
+    name: str
+    function: Callable[..., Any]
+    title: str
+    controls: tuple[Control, ...]
+    runs: tuple[Callable[..., Any], ...]
+    snippet: str
+    provenance: str
+    presets: tuple[Preset, ...] = ()
+    real: bool = False
+    """Runs SmolLM2 on the reader's sentence: computed when it comes into view."""
+    height: int = 200
+    cached: bool = True
+    """False for what measures time: each look computes again."""
+    by_name: dict[str, Control] = field(init=False, default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        self.by_name.update({control.name: control for control in self.all_controls})
+
+    @property
+    def id(self) -> str:
+        return f"{self.chapter}-{self.name}"
+
+    @property
+    def all_controls(self) -> tuple[Control, ...]:
+        return (*self.controls, SENTENCE) if self.real else self.controls
+
+    def dom_id(self, control: str) -> str:
+        return f"{self.id}-{control}"
+
+    def key(self, control: str) -> str:
+        """The control's name in a link."""
+        return "s" if control == SENTENCE.name else f"{self.name}.{control}"
+
+    def defaults(self) -> dict[str, Any]:
+        return {control.name: control.default for control in self.all_controls}
+
+    def clean(self, raw_values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+        """Whatever was sent -> (usable values, notes for the reader by control name)."""
+        values, notes = {}, {}
+        for control in self.all_controls:
+            values[control.name], note = control.clean(raw_values.get(control.name))
+            if note:
+                notes[control.name] = note
+        return values, notes
+
+    def from_query(self, query: Mapping[str, Any]) -> dict[str, Any]:
+        return {control.name: query.get(self.key(control.name)) for control in self.all_controls}
+
+    def query(self, values: Mapping[str, Any]) -> str:
+        """The query string that brings back `values`: only what differs from the defaults."""
+        changed = {
+            self.key(c.name): c.to_query(values[c.name]) for c in self.all_controls if values[c.name] != c.default
+        }
+        return urlencode(changed)
+
+
+def compute(lab: Lab, raw_values: Mapping[str, Any]) -> dict[str, Any]:
+    """Run the lab on whatever was sent -> what the page shows, as plain JSON values. Never raises."""
+    values, notes = lab.clean(raw_values)
+    try:
+        shown = (_cached_run if lab.cached else _run)(lab, values)
+    except ReaderError as problem:
+        shown = {"error": str(problem)}
+    except Exception as problem:
+        shown = {"error": _for_readers(lab, problem)}
+    return {**shown, "values": values, "notes": notes}
+
+
+def _run(lab: Lab, values: Mapping[str, Any]) -> dict[str, Any]:
+    started = time.perf_counter()
+    shown = Shown(*lab.function(**values))
+    return {
+        "picture": shown.picture,
+        "sentence": shown.sentence,
+        "formula": mathml(shown.formula, block=True) if shown.formula else "",
+        "ms": round((time.perf_counter() - started) * 1000, 2),
+    }
+
+
+# Two readers who ask the same at once: the second waits for the first one's result.
+_cached_run = cached(
+    LRUCache(maxsize=2048), key=lambda lab, values: (lab.id, *values.values()), condition=threading.Condition()
+)(_run)
+
+
+def _for_readers(lab: Lab, problem: Exception) -> str:
+    """Engine errors are sentences written for readers and pass; anything else is logged and gets a sentence of ours."""
+    if isinstance(problem, ValueError) and is_sentence(str(problem)):
+        return str(problem)
+    # The reader's text stays out of the log: only what failed and where.
+    where = inspect.getinnerframes(problem.__traceback__)[-1] if problem.__traceback__ else None
+    log.error("lab %s: %s at %s", lab.id, type(problem).__name__, f"{where.filename}:{where.lineno}" if where else "?")
+    return "This lab could not compute that. Change a control, or reset it."
+
+
+class ReaderError(Exception):
+    """A plain sentence for the reader instead of a picture."""
+
+
+def is_sentence(text: str) -> bool:
+    """Engine errors are written for readers; NumPy's own are not, and do not look like a sentence."""
+    return bool(text) and (text[0].isupper() or not text[0].isalpha()) and text.endswith((".", "?")) and "\n" not in text
+
+
+def data_of(lab: Lab, raw_values: Mapping[str, Any]) -> dict[str, Any]:
+    """The unrounded arrays behind the picture. Raises what the lab raises."""
+    values, _ = lab.clean(raw_values)
+    return dict(Shown(*lab.function(**values)).data)
+
+
+def as_json(lab: Lab, values: Mapping[str, Any], data: Mapping[str, Any]) -> bytes:
+    plain = {name: np.asarray(v).tolist() if isinstance(v, np.ndarray) else v for name, v in data.items()}
+    return orjson.dumps({"lab": lab.id, "values": values, "data": plain}, option=orjson.OPT_SERIALIZE_NUMPY, default=str)
+
+
+def as_csv(data: Mapping[str, Any]) -> str:
+    """One block a name: a line with the name, then its rows."""
+    out = io.StringIO()
+    write = csv.writer(out)
+    for name, value in data.items():
+        write.writerow([name])
+        rows = np.atleast_2d(np.asarray(value))
+        write.writerows(rows.reshape(rows.shape[0], -1).tolist())
+        write.writerow([])
+    return out.getvalue()
+
+
+def sources(lab: Lab) -> list[tuple[str, str]]:
+    """(qualified name, source) of each engine function that the lab runs, as it stands in the file."""
+    shown = []
+    for function in lab.runs:
+        plain = inspect.unwrap(function)
+        shown.append((f"{plain.__module__}.{plain.__qualname__}", textwrap.dedent(inspect.getsource(plain))))
+    return shown
+
+
+def snippet(lab: Lab, values: Mapping[str, Any]) -> str:
+    """Python that reproduces the shown numbers in a shell started in the project's folder."""
+    return textwrap.dedent(lab.snippet).strip().format(**values)
+
+
+# --- the lab on the page -------------------------------------------------------------------------------------------
+
+
+def register(lab: Lab) -> None:
+    """Make the lab's callback: the reader's values in one Store, the answer in another (assets/js/30-lab.js calls it)."""
+    if lab.id in LABS:
+        raise RuntimeError(f"two labs are called {lab.id}")
+    LABS[lab.id] = lab
+
+    @callback(
+        Output(f"{lab.id}-answer", "data"),
+        Input(f"{lab.id}-asked", "data"),
+        prevent_initial_call=True,
+    )
+    def answer(asked: Any) -> dict[str, Any]:
+        sent = asked.get("values") if isinstance(asked, dict) else None
+        return compute(lab, sent if isinstance(sent, dict) else {})
+
+
+def component(lab: Lab, values: Mapping[str, Any]) -> Component:
+    """The lab as Dash components; what Dash need not know about is one piece of HTML, moved in from the first response."""
+    controls = [control.component(lab.dom_id(control.name), values[control.name]) for control in lab.controls]
+    return html.Section(
+        [
+            raw(_head(lab), f"{lab.id}-head"),
+            html.Div(controls, className="controls", hidden=not controls),
+            raw(_stage(lab), f"{lab.id}-stage"),
+            dcc.Store(id=f"{lab.id}-asked"),
+            dcc.Store(id=f"{lab.id}-answer"),
+        ],
+        id=lab.id,
+        className="lab real" if lab.real else "lab",
+        **{"data-lab": lab.id, "aria-labelledby": f"{lab.id}-title"},
+    )
+
+
+def declaration(lab: Lab) -> dict[str, Any]:
+    """What the browser's side of the lab needs to know."""
+    return {
+        "controls": {control.name: lab.key(control.name) for control in lab.all_controls},
+        "defaults": lab.defaults(),
+        "real": lab.real,
+    }
+
+
+def _head(lab: Lab) -> str:
+    words = escape_all(lab.title, lab.provenance)
+    kind = '<span class="real-mark">In the real model</span>' if lab.real else ""
+    presets = "".join(_preset(lab, preset) for preset in lab.presets)
+    row = f'<div class="presets" role="group" aria-label="Examples">{presets}</div>' if presets else ""
+    return (
+        f'<header class="lab-head">{kind}<h3 id="{lab.id}-title">{words[0]}</h3>'
+        f'<p class="provenance">{words[1]}</p></header>{row}'
+    )
+
+
+def _preset(lab: Lab, preset: Preset) -> str:
+    label, why = escape_all(preset.label, preset.why)
+    values = escape_all(orjson.dumps(dict(preset.values)).decode())[0]
+    title = f' title="{why}"' if why else ""
+    return f'<button type="button" class="preset" data-set="{lab.id}" data-values="{values}"{title}>{label}</button>'
+
+
+def _stage(lab: Lab) -> str:
+    tools = (
+        '<button type="button" data-tool="reset">Reset</button>'
+        '<button type="button" data-tool="link">Copy link</button>'
+        '<button type="button" data-tool="code" aria-expanded="false">Code</button>'
+        '<button type="button" data-tool="csv">CSV</button><button type="button" data-tool="json">JSON</button>'
+        '<button type="button" data-tool="picture">Picture</button>'
+    )
+    return (
+        f'<div class="lab-message" role="status"></div>'
+        f'<figure class="lab-figure" style="min-height:{lab.height}px">'
+        f'<div class="picture"></div><figcaption class="lab-sentence" aria-live="polite"></figcaption></figure>'
+        f'<div class="lab-formula"></div>'
+        f'<div class="lab-tools" role="group" aria-label="Tools of this lab">{tools}<span class="lab-time"></span></div>'
+        f'<div class="lab-code" hidden></div>'
+    )
+
+
+def escape_all(*texts: str) -> list[str]:
+    return [escape(text) for text in texts]
+
+
+def own_names(controls: Sequence[Control]) -> tuple[Control, ...]:
+    """The controls of a lab as a tuple; each needs a name of its own, and `sentence` is the bar's."""
+    names = [control.name for control in controls]
+    if len(set(names)) != len(names) or SENTENCE.name in names:
+        raise RuntimeError(f"controls need names of their own: {names}")
+    return tuple(controls)
