@@ -28,13 +28,13 @@ STAMPS := $(VENV)/.stamps
 help: ## Show this list
 	@echo "Glass Box: how a large language model works, by running one."
 	@echo
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 	@echo
 	@echo "Options: HOST=0.0.0.0 PORT=8051 make run; MODEL=0 make run starts without the real model."
 
 run: $(STAMPS)/app ## Install what is missing and serve the app on http://127.0.0.1:8050
 ifneq ($(MODEL),0)
-	@$(MAKE) --no-print-directory $(STAMPS)/model || echo "The real model could not be installed (see above); \
+	@$(MAKE) -s $(STAMPS)/model || echo "The real model could not be installed (see above); \
 	the app starts without it. The next 'make run' tries again."
 endif
 	@echo "Starting Glass Box ..."

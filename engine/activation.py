@@ -27,16 +27,15 @@ def relu(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return np.maximum(x, 0.0)
 
 
-def leaky_relu(x: Float[Array, "..."], slope: float = 0.01) -> Float[Array, "..."]:
+def leaky_relu(x: Float[Array, "..."], slope: float | int = 0.01) -> Float[Array, "..."]:
     """x where positive, slope * x elsewhere."""
     return np.where(x > 0, x, slope * x)
 
 
 def sigmoid(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """1 / (1 + exp(-x)), arranged so that exp only sees negative numbers and cannot overflow."""
-    positive = x >= 0
-    decay = np.exp(np.where(positive, -x, x))
-    return np.where(positive, 1.0, decay) / (1.0 + decay)
+    """1 / (1 + exp(−x)); for negative x as exp(x) / (exp(x) + 1), so that exp cannot overflow."""
+    low, high = np.exp(np.minimum(0.0, x)), np.exp(-np.maximum(x, 0.0))  # one of them is 1; at 0 only `low` has a slope
+    return low / (low + high)
 
 
 def tanh(x: Float[Array, "..."]) -> Float[Array, "..."]:
@@ -132,7 +131,7 @@ def _relu_slope(x: Float[Array, "..."]) -> Float[Array, "..."]:
     return np.where(x > 0, np.ones_like(x), 0.0)
 
 
-def _leaky_relu_slope(x: Float[Array, "..."], slope: float = 0.01) -> Float[Array, "..."]:
+def _leaky_relu_slope(x: Float[Array, "..."], slope: float | int = 0.01) -> Float[Array, "..."]:
     return np.where(x > 0, np.ones_like(x), slope)
 
 

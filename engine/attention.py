@@ -33,7 +33,7 @@ def attention(
     v: Float[Array, "*#batch S e"],
     *,
     causal: bool = True,
-    scale: float | None = None,
+    scale: float | int | None = None,
     bias: Float[Array, "*#batch T S"] | None = None,
     subtract_max: bool = True,
     tap: Tap = keep,
@@ -49,7 +49,7 @@ def attention(
         scale = 1.0 / math.sqrt(q.shape[-1])
     scores = tap("scores", q @ np.swapaxes(k, -1, -2) * float(scale))
     masked = scores if bias is None else scores + bias
-    if causal:
+    if causal and q.shape[-2] > 1:  # a single query is the last position and may look everywhere
         masked = np.where(causal_mask(q.shape[-2], k.shape[-2]), masked, -np.inf)
     weights = tap("weights", softmax(masked, subtract_max=subtract_max))
     return Attention(scores, masked, weights, weights @ v)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from engine.arrays import Array
 from engine.derivatives import unbroadcast
 from engine.formulas import describe, local_formula
 from engine.traced import Traced, trace, tree_map
@@ -28,7 +29,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def backward(output: Traced, keep: bool = False) -> dict[int, np.ndarray]:
+def backward(output: Traced, keep: bool = False) -> dict[int, Array]:
     """The gradient of a traced scalar with respect to its inputs (with `keep`, to every step too), by `order`.
 
     Newest first, so that each step has received all parts of its gradient before it hands them on. Without `keep` a
@@ -82,7 +83,7 @@ def value_and_grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) ->
     return run
 
 
-def _gradient(leaf: Traced, gradients: dict[int, np.ndarray]) -> np.ndarray:
+def _gradient(leaf: Traced, gradients: dict[int, Array]) -> np.ndarray:
     """The leaf's own copy; zeros where the result did not depend on it."""
     return np.array(gradients[leaf.order]) if leaf.order in gradients else np.zeros_like(leaf.value)
 
@@ -165,7 +166,7 @@ def _labels(steps: list[Traced], names: Mapping[str, Traced]) -> dict[int, str]:
     return {step.order: given.get(step.order) or step.name or f"v{next(counter)}" for step in steps}
 
 
-def _apply(rule: Callable[..., Any], gradient: np.ndarray, step: Traced, source: Traced) -> np.ndarray:
+def _apply(rule: Callable[..., Any], gradient: Array, step: Traced, source: Traced) -> np.ndarray:
     return np.asarray(unbroadcast(rule(gradient, step.value, *step.args, **step.kwargs), source.value))
 
 

@@ -75,8 +75,9 @@ def train_bpe(text: str, merges: int, words: bool = False) -> BPE:
 
 def _with_edges(text: str, words: bool) -> np.ndarray:
     """The bytes of a text as ids; with `words`, an edge mark between words."""
+    text, _ = clean(text)
     pieces = WORDS.findall(text) if words else [text]
-    runs = [np.frombuffer(piece.encode("utf-8", errors="replace"), np.uint8).astype(np.int64) for piece in pieces]
+    runs = [np.frombuffer(piece.encode(), np.uint8).astype(np.int64) for piece in pieces]
     edged = [part for run in runs for part in (run, np.array([_EDGE]))]
     return np.concatenate(edged[:-1]) if edged else np.array([], np.int64)
 
@@ -93,6 +94,16 @@ def _merge(ids: np.ndarray, pair: tuple[int, int], new: int) -> np.ndarray:
     merged = ids.copy()
     merged[found] = new
     return merged[kept]
+
+
+def clean(text: str) -> tuple[str, int]:
+    """The text as valid Unicode, and how many surrogates that stood alone were replaced by U+FFFD."""
+    try:
+        text.encode()
+        return text, 0
+    except UnicodeEncodeError:
+        valid = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", errors="replace")
+        return valid, valid.count("\ufffd") - text.count("\ufffd")
 
 
 # One word, step by step ----------------------------------------------------------------------------------------------

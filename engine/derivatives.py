@@ -15,10 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from engine.arrays import Array
+
 Rule = Callable[..., Any]
 
 
-def unbroadcast(gradient: np.ndarray, like: np.ndarray) -> np.ndarray:
+def unbroadcast(gradient: Array, like: Array) -> Array:
     """Sum over the axes along which `like` was repeated to reach the gradient's shape, and take on its dtype."""
     if gradient.shape != like.shape:
         gradient = np.sum(gradient, axis=tuple(range(gradient.ndim - like.ndim)))
@@ -42,7 +44,7 @@ def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
 # Products of matrices ------------------------------------------------------------------------------------------------
 
 
-def _swap(x: np.ndarray) -> np.ndarray:
+def _swap(x: Array) -> Array:
     return np.swapaxes(x, -1, -2)
 
 

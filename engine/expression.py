@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
 
@@ -23,8 +23,7 @@ from engine.formulas import FORMULAS, number
 from engine.traced import record
 
 MAX_CHARACTERS = 200
-MAX_NODES = 60
-MAX_DEPTH = 25
+MAX_NODES = 60  # and so the depth is limited too
 MAX_EXPONENT = 100
 
 # As steps of their own, so that the graph shows one node and not what they are made of.
@@ -66,17 +65,17 @@ def parse(text: str) -> Expression:
         tree = ast.parse(" ".join(tokens), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise ValueError("The expression is not complete: check the brackets, and write products with *.") from None
-    _check(tree, 1)
     nodes = sum(isinstance(node, ast.expr) for node in ast.walk(tree))
     if nodes > MAX_NODES:
         raise ValueError(f"The expression has {nodes} parts; at most {MAX_NODES} can be drawn.")
+    _check(tree)
     names = sorted({token for token in tokens if len(token) == 1 and token.isalpha()})
     if not names:
         raise ValueError("The expression needs at least one name, such as a: a gradient is taken by a name.")
     return Expression(text, tuple(names), tree)
 
 
-def expression_graph(expression: str | Expression, values: Mapping[str, float]) -> Graph:
+def expression_graph(expression: str | Expression, values: Mapping[str, SupportsFloat]) -> Graph:
     """The graph of an expression at the given values of its names, with the gradient of its result by every step.
 
     Raises ValueError with a plain sentence when the text is outside the grammar, a value is missing or not finite, or a
@@ -111,10 +110,8 @@ def _tokens(text: str) -> list[str]:
     return found
 
 
-def _check(node: ast.AST, depth: int) -> None:
+def _check(node: ast.AST) -> None:
     """Refuse everything that is not listed in the grammar."""
-    if depth > MAX_DEPTH:
-        raise ValueError(f"The expression is nested more than {MAX_DEPTH} levels deep.")
     match node:
         case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
             children = [left, right]
@@ -131,7 +128,7 @@ def _check(node: ast.AST, depth: int) -> None:
         case _:
             raise ValueError("Only names, numbers, + - * / **, brackets and the listed functions can be used.")
     for child in children:
-        _check(child, depth + 1)
+        _check(child)
 
 
 def _evaluate(node: ast.expr, names: Mapping[str, Traced]) -> Any:
@@ -166,7 +163,7 @@ def _check_exponent(exponent: Any) -> None:
         raise ValueError(f"Exponents may be at most {MAX_EXPONENT}; one here is {number(size)}.")
 
 
-def _finite(name: str, values: Mapping[str, float]) -> float:
+def _finite(name: str, values: Mapping[str, SupportsFloat]) -> float:
     if name not in values:
         raise ValueError(f"The value of {name} is missing.")
     value = float(values[name])

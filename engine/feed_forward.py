@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -140,23 +140,6 @@ def _run(expert: Expert, x: Array) -> Array:
     return expert(x) if callable(expert) else swiglu(x, *expert)
 
 
-class HasFeedForward(Protocol):
-    """What `parameter_count` needs to know; `engine.block.Config` has it, and so has `FeedForward`."""
-
-    @property
-    def width(self) -> int: ...
-    @property
-    def hidden(self) -> int: ...
-    @property
-    def gated(self) -> bool: ...
-    @property
-    def bias(self) -> bool: ...
-    @property
-    def experts(self) -> int: ...
-    @property
-    def top_k(self) -> int: ...
-
-
 @dataclass(frozen=True)
 class FeedForward:
     """The dimensions of one feed-forward network."""
@@ -169,10 +152,11 @@ class FeedForward:
     top_k: int = 1
 
 
-def parameter_count(config: HasFeedForward, active: bool = False) -> int:
+def parameter_count(config: Any, active: bool = False) -> int:
     """Parameters of one layer's feed-forward network: 2 matrices, or 3 with a gate, for each expert, and the router.
 
-    `active` counts only the experts that one token passes through.
+    `config` is a `FeedForward`, or anything with its fields, such as an `engine.block.Config`. `active` counts only
+    the experts that one token passes through.
     """
     matrices = 3 if config.gated else 2
     biases = (matrices - 1) * config.hidden + config.width if config.bias else 0

@@ -36,7 +36,7 @@ def grouped_query_attention(
     v: Float[Array, "*batch K S e"],
     *,
     causal: bool = True,
-    scale: float | None = None,
+    scale: float | int | None = None,
     tap: Tap = keep,
 ) -> Attention:
     """Attention in which query head h reads key/value head h // (H / K); K = H is multi-head, K = 1 multi-query.

@@ -15,10 +15,10 @@ from jaxtyping import Float, Shaped
 
 from engine.arrays import Array
 
-Scaling = tuple[str, float] | tuple[str, float, int] | None
+Scaling = tuple[str, float | int] | tuple[str, float | int, int] | None
 
 
-def frequencies(d: int, base: float = 10000.0, scaling: Scaling = None) -> Float[Array, "d/2"]:
+def frequencies(d: int, base: float | int = 10000.0, scaling: Scaling = None) -> Float[Array, "pairs"]:
     """θ_i = base^(−2i/d) for i = 0 … d/2 − 1: how far pair i turns from one position to the next, in radians; float64.
 
     `scaling` stretches a model to `factor` times the context it was trained on: ("linear", factor), ("ntk", factor),
@@ -43,11 +43,11 @@ def frequencies(d: int, base: float = 10000.0, scaling: Scaling = None) -> Float
     raise ValueError(f'Scaling is ("linear", s), ("ntk", s) or ("yarn", s, original_context), not {scaling!r}.')
 
 
-def _powers(d: int, base: float) -> Float[Array, "d/2"]:
+def _powers(d: int, base: float | int) -> Float[Array, "pairs"]:
     return float(base) ** (-np.arange(0, d, 2) / d)
 
 
-def ntk_frequencies(d: int, base: float, factor: float) -> Float[Array, "d/2"]:
+def ntk_frequencies(d: int, base: float | int, factor: float | int) -> Float[Array, "pairs"]:
     """A larger base, factor^(d / (d − 2)) times: the fastest pair keeps its speed, the slowest turns `factor` slower.
 
     Source: bloc97, "NTK-Aware Scaled RoPE", 2023 (r/LocalLLaMA); Peng et al. 2023, arXiv:2309.00071, section 3.1.
@@ -59,8 +59,8 @@ def ntk_frequencies(d: int, base: float, factor: float) -> Float[Array, "d/2"]:
 
 
 def yarn_frequencies(
-    d: int, base: float, factor: float, original_context: int, slow: float = 1.0, fast: float = 32.0
-) -> Float[Array, "d/2"]:
+    d: int, base: float | int, factor: float | int, original_context: int, slow: float = 1.0, fast: float = 32.0
+) -> Float[Array, "pairs"]:
     """Pairs with over `fast` turns in the original context keep their speed, below `slow` they turn `factor` slower.
 
     In between the share changes linearly with the number of turns. Source: Peng et al. 2023, "YaRN",
@@ -77,7 +77,7 @@ def magnitude(scaling: Scaling = None) -> float:
     return 0.1 * math.log(scaling[1]) + 1.0 if scaling is not None and scaling[0] == "yarn" else 1.0
 
 
-def wavelengths(d: int, base: float = 10000.0, scaling: Scaling = None) -> Float[Array, "d/2"]:
+def wavelengths(d: int, base: float | int = 10000.0, scaling: Scaling = None) -> Float[Array, "pairs"]:
     """Positions until each pair has made a full turn: 2π / θ_i."""
     return 2 * math.pi / frequencies(d, base, scaling)
 
@@ -85,7 +85,7 @@ def wavelengths(d: int, base: float = 10000.0, scaling: Scaling = None) -> Float
 def rotate(
     x: Float[Array, "... T d"],
     positions: Shaped[Array, "... T"],
-    base: float = 10000.0,
+    base: float | int = 10000.0,
     layout: str = "interleaved",
     scaling: Scaling = None,
 ) -> Float[Array, "... T d"]:
@@ -107,10 +107,10 @@ def rotate(
 def tables(
     positions: Shaped[Array, "... T"],
     d: int,
-    base: float = 10000.0,
+    base: float | int = 10000.0,
     scaling: Scaling = None,
     dtype: np.dtype = np.dtype(np.float64),  # noqa: B008 - a constant
-) -> tuple[Float[Array, "... T d/2"], Float[Array, "... T d/2"]]:
+) -> tuple[Float[Array, "... T pairs"], Float[Array, "... T pairs"]]:
     """Cosine and sine of every angle p θ_i, in `dtype`, times `magnitude(scaling)`.
 
     The angles are float64 until then: in float32 a position of 100 000 would be off by a visible part of a turn.
@@ -122,7 +122,7 @@ def tables(
 
 @lru_cache(maxsize=32)
 def _tables(
-    data: bytes, kind: str, shape: tuple[int, ...], d: int, base: float, scaling: Scaling, dtype: str
+    data: bytes, kind: str, shape: tuple[int, ...], d: int, base: float | int, scaling: Scaling, dtype: str
 ) -> tuple[np.ndarray, np.ndarray]:
     positions = np.frombuffer(data, dtype=kind).reshape(shape)
     angles = positions[..., None] * frequencies(d, base, scaling)
@@ -132,7 +132,7 @@ def _tables(
     return cos, sin
 
 
-def sinusoids(positions: Shaped[Array, "T"], d: int, base: float = 10000.0) -> Float[Array, "T d"]:
+def sinusoids(positions: Shaped[Array, "T"], d: int, base: float | int = 10000.0) -> Float[Array, "T d"]:
     """The first transformer's vectors, added to the embeddings: sin and cos of p θ_i, interleaved; float64."""
     cos, sin = tables(positions, d, base)
     return np.reshape(np.stack([sin, cos], axis=-1), (len(positions), d))

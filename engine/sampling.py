@@ -18,7 +18,7 @@ from engine.arrays import Array
 
 
 def softmax(
-    logits: Float[Array, "..."], temperature: float = 1.0, axis: int = -1, subtract_max: bool = True
+    logits: Float[Array, "..."], temperature: float | int = 1.0, axis: int = -1, subtract_max: bool = True
 ) -> Float[Array, "..."]:
     """Probabilities along `axis`: p_i = exp(z_i / T) / Σ_j exp(z_j / T).
 
@@ -30,7 +30,7 @@ def softmax(
     if not temperature >= 0:
         raise ValueError(f"The temperature must be 0 or more, not {temperature}.")
     largest = _largest(logits, axis)
-    if temperature == 0:
+    if temperature < np.finfo(logits.dtype).tiny:  # 0, or nothing that this dtype could divide by
         return _one_hot_of_largest(logits, axis)
     shifted = logits - largest if subtract_max else logits
     # A tiny temperature may divide to minus infinity, whose exp is rightly 0.
@@ -91,7 +91,7 @@ def top_k(logits: Float[Array, "*batch V"], k: int) -> Float[Array, "*batch V"]:
     return _removed_unless(_rank(logits) < k, logits)
 
 
-def top_p(logits: Float[Array, "*batch V"], p: float) -> Float[Array, "*batch V"]:
+def top_p(logits: Float[Array, "*batch V"], p: float | int) -> Float[Array, "*batch V"]:
     """Keep the most probable tokens until together they have probability p; the one that reaches it stays.
 
     Also called nucleus sampling: Holtzman et al. 2019, arXiv:1904.09751. At least one token stays. Sums in float64,
@@ -109,7 +109,7 @@ def top_p(logits: Float[Array, "*batch V"], p: float) -> Float[Array, "*batch V"
     return _removed_unless((before < p - 1e-9) | (rank == 0), logits)
 
 
-def min_p(logits: Float[Array, "*batch V"], p: float) -> Float[Array, "*batch V"]:
+def min_p(logits: Float[Array, "*batch V"], p: float | int) -> Float[Array, "*batch V"]:
     """Keep the tokens with at least p times the largest probability. Source: Nguyen et al. 2024, arXiv:2407.01082."""
     if not 0 <= p <= 1:
         raise ValueError(f"Min-p must lie between 0 and 1, not {p}.")
@@ -156,7 +156,7 @@ class Sample:
     cumulative: Float[Array, "V"]  # running sum of the probabilities, in the order of the ids; the last is 1
 
 
-def sample(logits: Float[Array, "V"], rng: np.random.Generator, temperature: float = 1.0) -> Sample:
+def sample(logits: Float[Array, "V"], rng: np.random.Generator, temperature: float | int = 1.0) -> Sample:
     """Draw a token by inverting the cumulative distribution: the first whose running sum exceeds one uniform number."""
     draw = float(rng.random())
     probabilities, cumulative = _cumulative(logits, temperature)
@@ -166,13 +166,13 @@ def sample(logits: Float[Array, "V"], rng: np.random.Generator, temperature: flo
 
 
 def sample_many(
-    logits: Float[Array, "V"], rng: np.random.Generator, count: int, temperature: float = 1.0
+    logits: Float[Array, "V"], rng: np.random.Generator, count: int, temperature: float | int = 1.0
 ) -> Int[Array, "count"]:
     """`count` draws from one frozen distribution: the tokens that as many calls of `sample` would give."""
     return np.searchsorted(_cumulative(logits, temperature)[1], rng.random(count), side="right")
 
 
-def _cumulative(logits: Float[Array, "V"], temperature: float) -> tuple[Float[Array, "V"], Float[Array, "V"]]:
+def _cumulative(logits: Float[Array, "V"], temperature: float | int) -> tuple[Float[Array, "V"], Float[Array, "V"]]:
     probabilities = softmax(logits, temperature)
     running = np.cumsum(probabilities, dtype=np.float64)  # in float32, 49 152 small terms would drift
     return probabilities, running / running[-1]

@@ -22,7 +22,7 @@ from typing import Any
 import regex
 import tiktoken
 
-from engine.bpe import BPE, MergeStep, merge_trace, train_bpe
+from engine.bpe import BPE, MergeStep, clean, merge_trace, train_bpe
 
 __all__ = [
     "BPE", "ENCODINGS", "Counts", "Encoding", "MergeStep", "Splitting", "Token", "clean", "count", "decode", "encode",
@@ -119,16 +119,6 @@ def token_bytes(id: int, encoding: str = "o200k_base") -> bytes:
         return _tokenizer(encoding).decode_single_token_bytes(int(id))
     except (KeyError, OverflowError):
         raise ValueError(f"The encoding {encoding} has no token {id}.") from None
-
-
-def clean(text: str) -> tuple[str, int]:
-    """The text as valid Unicode, and how many surrogates that stood alone were replaced by U+FFFD."""
-    try:
-        text.encode()
-        return text, 0
-    except UnicodeEncodeError:
-        valid = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", errors="replace")
-        return valid, valid.count("\ufffd") - text.count("\ufffd")
 
 
 @lru_cache

@@ -11,9 +11,9 @@ import contextlib
 import hashlib
 import importlib.util
 import math
+import mmap
 import os
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -154,14 +154,16 @@ def matrices(weights: Weights) -> list[np.ndarray]:
 def load_weights(name: str = "smollm2") -> Weights:
     """All weights in float32, prepared at the first call ever, mapped into memory afterwards (well under a second)."""
     source, path = SOURCES[name], gguf_path(name)
+    file = f"{name}-{source.sha256[:16]}-1.npy"  # the last figure: version of the layout
     for folder in cache_folders():
-        prepared = folder / f"{name}-{source.sha256[:16]}-1.npy"  # the last figure: version of this layout
-        with contextlib.suppress(OSError, ValueError):  # not there, not whole, not allowed: write it, or go on
-            return _assemble(_map(prepared), source.config)
-        with contextlib.suppress(OSError):
-            _write(prepared, _dequantised(path, source.config), source.config)
-            return _assemble(_map(prepared), source.config)
-    return _assemble(np.concatenate([part.ravel() for part in _dequantised(path, source.config)]), source.config)
+        with contextlib.suppress(OSError, ValueError):  # not there, not whole, not to be read
+            return _assemble(_map(folder / file), source.config)
+    numbers = _dequantised(path, source.config)
+    for folder in cache_folders():
+        with contextlib.suppress(OSError, ValueError):  # no right to write there, no room: go on
+            _write(folder / file, numbers)
+            return _assemble(_map(folder / file), source.config)
+    return _assemble(numbers, source.config)  # a private copy then, and seconds at every start
 
 
 def cache_folders() -> list[Path]:
@@ -183,44 +185,48 @@ def _tensors(path: Path) -> dict[str, Any]:
         raise ModelBroken(f"The real model's file cannot be read: {error}") from error
 
 
-def _dequantised(path: Path, config: Config) -> Iterator[np.ndarray]:
-    """Every tensor in float32, in the order of `layout`."""
-    tensors = _tensors(path)
-    for name, shape in layout(config).items():
-        tensor = tensors[f"{name}.weight"]
-        yield np.ascontiguousarray(gguf.dequantize(tensor.data, tensor.tensor_type), np.float32).reshape(shape)
+def _dequantised(path: Path, config: Config) -> np.ndarray:
+    """All tensors in float32, one after the other in the order of `layout`."""
+    tensors, shapes = _tensors(path), layout(config)
+    numbers = np.empty(sum(map(math.prod, shapes.values())), np.float32)
+    start = 0
+    for name, shape in shapes.items():
+        tensor, end = tensors[f"{name}.weight"], start + math.prod(shape)
+        numbers[start:end] = gguf.dequantize(tensor.data, tensor.tensor_type).reshape(-1)
+        start = end
+    return numbers
 
 
-def _write(prepared: Path, parts: Iterator[np.ndarray], config: Config) -> None:
+def _write(prepared: Path, numbers: np.ndarray) -> None:
     """Write all numbers and a checksum under another name, then move them into place: two processes may do so at once.
 
-    The file is an ordinary .npy of one long row; its last two float32 are the eight bytes of the checksum.
+    The file is an ordinary .npy of one long row; its last two float32 are the eight bytes of the checksum. It goes out
+    in one piece, which lets Linux keep it in huge pages, and those read faster.
     """
     prepared.parent.mkdir(parents=True, exist_ok=True)
-    size = sum(math.prod(shape) for shape in layout(config).values())
-    total = 0
-    with tempfile.NamedTemporaryFile(dir=prepared.parent, suffix=".tmp", delete=False) as file:
-        try:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (size + 2,)}
+    header = {"descr": "<f4", "fortran_order": False, "shape": (numbers.size + 2,)}
+    handle, temporary = tempfile.mkstemp(dir=prepared.parent, suffix=".tmp")
+    try:
+        with open(handle, "wb") as file:
             np.lib.format.write_array_header_1_0(file, header)
-            for part in parts:
-                file.write(part.tobytes())
-                total += _checksum(part.reshape(-1))
-            file.write(np.uint64(total % 2**64).tobytes())
-            file.close()
-            os.chmod(file.name, 0o644)  # a server may run under another account than the one that prepared it
-            os.replace(file.name, prepared)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+            file.write(numbers.data)
+            file.write(np.uint64(_checksum(numbers)).tobytes())
+        os.chmod(temporary, 0o644)  # the server may run under another account than the one that prepared it
+        os.replace(temporary, prepared)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def _map(prepared: Path) -> np.ndarray:
     """The prepared numbers. Raises OSError or ValueError when the file is missing, shortened or changed."""
-    flat = np.asarray(np.load(prepared, mmap_mode="r"))
-    if flat.dtype != np.float32 or _checksum(flat[:-2]) != flat[-2:].view(np.uint64)[0]:
+    mapped = np.load(prepared, mmap_mode="r")
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # Linux only, and only a wish
+        mapped._mmap.madvise(mmap.MADV_HUGEPAGE)
+    row = np.asarray(mapped)
+    if row.dtype != np.float32 or row.ndim != 1 or _checksum(row[:-2]) != row[-2:].view(np.uint64)[0]:
         raise ValueError("The prepared weights are damaged.")
-    return flat[:-2]
+    return row[:-2]
 
 
 def _checksum(numbers: np.ndarray) -> int:
@@ -228,10 +234,10 @@ def _checksum(numbers: np.ndarray) -> int:
     return int(np.sum(numbers.view(np.uint64)))
 
 
-def _assemble(flat: np.ndarray, config: Config) -> Weights:
-    """Cut the row of numbers into named weights; nothing is copied."""
+def _assemble(numbers: np.ndarray, config: Config) -> Weights:
+    """Cut the long row into named weights; nothing is copied."""
     shapes = layout(config)
-    pieces = np.split(flat, list(accumulate(math.prod(shape) for shape in shapes.values()))[:-1])
+    pieces = np.split(numbers, list(accumulate(math.prod(shape) for shape in shapes.values()))[:-1])
     named = {name: piece.reshape(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
 
     def block(i: int) -> Block:

@@ -11,7 +11,7 @@ fi
 for python in ${PYTHON:-} python3.11 python3 python3.12 python3.13; do
   if "$python" -c "$recent" 2>/dev/null; then
     # Debian keeps the part of Python that makes environments in a package of its own.
-    if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+    if ! "$python" -c 'import venv; from ensurepip import bootstrap' 2>/dev/null; then
       version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
       "$(dirname "$0")/apt_install.sh" "python$version-venv" || exit 1
     fi

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import xml.etree.ElementTree as ET
 from functools import lru_cache
 
 from latex2mathml.converter import convert
 
 TENSORS = ("tokens", "resid", "q", "k", "v", "attn", "ffn", "logits", "grad")
-_COLOUR = re.compile(r'mathcolor="t-(\w+)"')
+
+_SPACE = "{http://www.w3.org/1998/Math/MathML}"
+_SCRIPTS = {_SPACE + name for name in ("msub", "msup", "msubsup", "munder", "mover", "munderover")}
+_RELATIONS, _SIGNS = "=≈≤≥<>,(→", "−+-"
+ET.register_namespace("", _SPACE[1:-1])
 
 
 @lru_cache(maxsize=4096)
@@ -16,12 +21,14 @@ def mathml(latex: str, *, block: bool = False) -> str:
     r"""LaTeX -> `<math>` markup. `\q{Q}` and its like (`\resid`, `\attn`, …) give a symbol its tensor's colour."""
     for name in TENSORS:
         latex = re.sub(rf"\\{name}\{{", rf"\\textcolor{{t-{name}}}{{", latex)
-    markup = convert(latex, display="block" if block else "inline")
-    return _COLOUR.sub(r'class="t-\1"', markup)
+    root = ET.fromstring(convert(latex, display="block" if block else "inline"))
+    _colour(root)
+    _tighten(root)
+    return ET.tostring(root, encoding="unicode")
 
 
 def number(value: float, digits: int = 4) -> str:
-    """A number as formulas write it: `digits` significant digits, a real minus sign, powers of ten spelled out."""
+    """A number as formulas write it: `digits` significant digits, powers of ten spelled out."""
     if value != value or value in (float("inf"), float("-inf")):
         return {"nan": r"\text{not a number}", "inf": r"\infty", "-inf": r"-\infty"}[str(float(value))]
     text = f"{float(value):.{digits}g}"
@@ -29,3 +36,32 @@ def number(value: float, digits: int = 4) -> str:
         mantissa, exponent = text.split("e")
         return rf"{mantissa} \times 10^{{{int(exponent)}}}"
     return text
+
+
+def _colour(root: ET.Element) -> None:
+    for node in root.iter():
+        if node.get("mathcolor", "").startswith("t-"):
+            node.set("class", node.attrib.pop("mathcolor"))
+
+
+def _tighten(root: ET.Element) -> None:
+    """What the converter leaves looser than TeX would: names of functions, signs, scripts."""
+    for node in root.iter():
+        if node.tag in _SCRIPTS:
+            for mark in (mo for script in list(node)[1:] for mo in script.iter(_SPACE + "mo")):
+                mark.set("lspace", "0")
+                mark.set("rspace", "0")
+        if node.tag == _SPACE + "mo" and node.text and len(node.text) > 1 and node.text.isalpha():
+            node.tag = _SPACE + "mi"
+    for parent in list(root.iter()):
+        for before, after in list(zip(parent, list(parent)[1:], strict=False)):
+            if before.tag == after.tag == _SPACE + "mo" and (before.text or "") in _RELATIONS and (after.text or "") in _SIGNS:
+                after.set("form", "prefix")
+            if _is_word(before) and parent.tag not in _SCRIPTS and next(after.iter()).tag != _SPACE + "mo":
+                parent.insert(list(parent).index(after), ET.Element(_SPACE + "mspace", width="0.167em"))
+
+
+def _is_word(node: ET.Element) -> bool:
+    """The name of a function, such as log, possibly with an index."""
+    base = node[0] if node.tag in _SCRIPTS and len(node) else node
+    return base.tag == _SPACE + "mi" and bool(base.text) and len(base.text or "") > 1 and (base.text or "").isalpha()

@@ -101,7 +101,7 @@ def test_without_division_attention_is_sharper():
     q, k = random(200, 64), random(64, 64)
     soft, sharp = (entropy(attention(q, k, k, causal=False, scale=scale).weights) for scale in (None, 1.0))
     assert soft.mean() > 0.85 * np.log(64)  # near uniform: scores of size 1
-    assert sharp.mean() < 0.15 * np.log(64)  # near one-hot: scores of size √64
+    assert sharp.mean() < 0.2 * np.log(64)  # near one-hot: scores of size √64
 
 
 def test_a_tap_sees_and_replaces_scores_and_weights():

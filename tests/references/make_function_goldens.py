@@ -133,8 +133,8 @@ def ropes() -> None:
 
 def networks() -> None:
     config = llama.LlamaConfig(
-        hidden_size=24, intermediate_size=40, num_attention_heads=6, num_key_value_heads=2, head_dim=4, rms_norm_eps=1e-5,
-        num_hidden_layers=1, attn_implementation="eager",
+        hidden_size=24, intermediate_size=40, num_attention_heads=6, num_key_value_heads=2, head_dim=4,
+        rms_norm_eps=1e-5, num_hidden_layers=1, attn_implementation="eager",
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
     )  # fmt: skip
     block = llama.LlamaDecoderLayer(config, 0).float()

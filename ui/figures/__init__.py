@@ -51,8 +51,8 @@ def matrix(
     limit: float | None = None,
     product: tuple[str, str] | None = None,
     divide: float | None = None,
-    pick: str = "",
-    picked: int | None = None,
+    pick: str | Sequence[str] = "",
+    picked: int | Sequence[int] | None = None,
     digits: int | None = None,
     key_rows: str = "",
     key_columns: str = "",
@@ -83,6 +83,26 @@ def matrix(
         digits=digits,
         key_rows=key_rows,
         key_columns=key_columns,
+    )
+
+
+def heads_map(
+    values: Any, *, title: str, pick: Sequence[str], picked: Sequence[int], limit: float | None = None
+) -> Picture:
+    """One number for each head of each layer (layers, heads), as a heatmap that a reader clicks into."""
+    array = np.asarray(values)
+    return _without_empty(
+        kind="heatmap",
+        title=title,
+        tensor="attn",
+        name="heads",
+        values=numbers(array),
+        rows=[f"layer {i}" if i % 5 == 0 else str(i) for i in range(array.shape[0])],
+        columns=[str(i) for i in range(array.shape[1])],
+        scale="share",
+        limit=float(limit or array.max()),
+        pick=list(pick),
+        picked=list(picked),
     )
 
 
