@@ -151,7 +151,7 @@ def _gelu_slope(x: Float[Array, "..."], approximate: str = "none") -> Float[Arra
     if approximate == "none":  # Φ(x) + x φ(x), φ the normal density, which is 0 beyond 40
         near = np.minimum(np.maximum(x, -40.0), 40.0)
         density = np.exp(-near * near / 2.0) / math.sqrt(2.0 * math.pi)
-        return 0.5 * (1.0 + erf(x * math.sqrt(0.5))) + near * density
+        return 0.5 * (1.0 + erf(x * math.sqrt(0.5))) + x * density
     if approximate == "tanh":
         near = _near_zero(x)
         bend = np.tanh(_tanh_argument(near))

@@ -11,7 +11,7 @@ Left out: forward mode and second derivatives.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,7 +25,7 @@ from engine.traced import Traced, trace, tree_map
 
 __all__ = [
     "Edge", "GradientCheck", "GradientRow", "Graph", "Node", "Traced", "backward", "gradient_check", "history", "trace",
-    "tree_map", "value_and_grad",
+    "tree_map", "value_and_grad", "worst_errors",
 ]  # fmt: skip
 
 
@@ -221,6 +221,11 @@ def gradient_check(f: Callable[..., Any], args: Any, eps: float = 1e-5) -> Gradi
             error = abs(exact - numeric) / max(abs(exact), abs(numeric), 1e-4)
             rows.append(GradientRow(name, index, float(leaf[index]), exact, numeric, error))
     return GradientCheck(tuple(rows), max((row.relative_error for row in rows), default=0.0))
+
+
+def worst_errors(f: Callable[..., Any], args: Any, steps: Sequence[float]) -> np.ndarray:
+    """The largest relative error for each eps: large steps err by truncation (as eps²), small ones by rounding."""
+    return np.array([gradient_check(f, args, eps).worst for eps in steps])
 
 
 def _leaves(tree: Any) -> list[tuple[str, Any]]:

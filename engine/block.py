@@ -89,13 +89,13 @@ def attention_sublayer(
     head_dim = block.w_q.shape[-1] // heads
     kv_heads = block.w_k.shape[-1] // head_dim
     normed = tap("norm", rms_norm(x, block.attn_norm, eps))
-    q = tap("q", split_heads(normed @ block.w_q, heads))
-    k = tap("k", split_heads(normed @ block.w_k, kv_heads))
+    q = tap("q_raw", split_heads(normed @ block.w_q, heads))
+    k = tap("k_raw", split_heads(normed @ block.w_k, kv_heads))
     v = tap("v", split_heads(normed @ block.w_v, kv_heads))
-    q, k = tap("q_rotated", turn(q)), tap("k_rotated", turn(k))
+    q, k = tap("q", turn(q)), tap("k", turn(k))
     keys, values = remember(k, v)
-    found = tap("heads", grouped_query_attention(q, keys, values, tap=tap).output)
-    return tap("out", merge_heads(found) @ block.w_o)
+    output = tap("output", merge_heads(grouped_query_attention(q, keys, values, tap=tap).output))
+    return tap("out", output @ block.w_o)
 
 
 def ffn_sublayer(
@@ -119,10 +119,10 @@ def run_block(
     """The stream after the block, from the stream before it.
 
     `turn` puts positions into queries and keys, `remember` is where a KV cache adds the earlier ones. `tap` is shown
-    every step by name and may replace it: attn.norm; attn.q, attn.k, attn.v by heads (H, T, d); attn.q_rotated,
-    attn.k_rotated; attn.scores, attn.weights (H, T, S); attn.heads, what each head found (H, T, d); attn.out, which is
-    added to the stream; attn.resid, the stream after that; ffn.norm; ffn.gate, ffn.up, ffn.hidden (T, F); ffn.out; and
-    resid, the stream after the block. Raises TypeError when the result has another dtype than x.
+    every step by name and may replace it: attn.norm; attn.q_raw, attn.k_raw, attn.v by heads (H, T, d); attn.q, attn.k
+    with their positions; attn.scores, attn.weights (H, T, S); attn.output, what the heads found, side by side (T, H d);
+    attn.out, which is added to the stream; attn.resid, the stream after that; ffn.norm; ffn.gate, ffn.up, ffn.hidden
+    (T, F); ffn.out; and resid, the stream after the block. Raises TypeError when the result has another dtype than x.
     """
     attended = attention_sublayer(x, block, heads, turn, eps=eps, remember=remember, tap=prefixed(tap, "attn."))
     middle = tap("attn.resid", x + attended)

@@ -33,12 +33,13 @@ def unbroadcast(gradient: Array, like: Array) -> Array:
 
 
 def _power_base(g: Any, y: Any, a: Any, b: Any) -> Any:
-    return g * b * np.power(a, np.subtract(b, np.not_equal(b, 0)))  # b a^(b-1), and 0 where b is 0
+    return g * b * np.power(a, b - (b != 0))  # b a^(b-1), and 0 where b is 0
 
 
 def _power_exponent(g: Any, y: Any, a: Any, b: Any) -> Any:
+    base = np.asarray(a, y.dtype)
     with np.errstate(invalid="ignore"):  # a negative base has no real derivative here: nan
-        return g * np.where(y == 0, 0.0, y * np.log(np.where(np.equal(a, 0), 1.0, a)))
+        return g * np.where(y == 0, 0, y * np.log(np.where(base == 0, 1, base)))
 
 
 # Products of matrices ------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ principal components. Approximate neighbour search is left out: 49 152 rows are 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from engine.arrays import Array
 
 
-def lookup(table: Float[Array, "V D"], ids: Int[Array, "..."]) -> Float[Array, "... D"]:
+def lookup(table: Float[Array, "V D"], ids: Int[Array, "..."] | Sequence[int]) -> Float[Array, "... D"]:
     """Row `id` of the table for each id; the same as one-hot rows times the table, without the multiplication.
 
     Raises ValueError for an id that the table has no row for.

@@ -86,10 +86,10 @@ def expression_graph(expression: str | Expression, values: Mapping[str, Supports
     names = {name: trace(np.float64(_finite(name, values)), name) for name in expression.names}
     with np.errstate(all="ignore"):  # what is not finite is reported in words
         result = _evaluate(expression.tree, names)
-        if isinstance(result, Traced):
-            _refuse_infinite(result)
-            graph = Graph(result)
-    if not all(np.isfinite(node.gradient) for node in graph.nodes):
+        _refuse_infinite(result)
+        graph = Graph(result)
+        slopes = [node.gradient for node in graph.nodes] + [edge.passed for edge in graph.edges]
+    if not np.all(np.isfinite(slopes)):
         raise ValueError("The result is finite, but at these values its gradient is infinite or undefined.")
     return graph
 

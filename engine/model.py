@@ -22,15 +22,17 @@ from jaxtyping import Float, Int
 
 from engine.arrays import Array
 from engine.backpropagation import value_and_grad
-from engine.block import rms_norm, run_block
+from engine.block import nothing_remembered, rms_norm, run_block
 from engine.edits import Edit, EditingTap
 from engine.embeddings import lookup
 from engine.kv_cache import KVCache
 from engine.memo import Memo
 from engine.rope import rotate
-from engine.sampling import log_softmax
+from engine.sampling import surprisal
 from engine.tap import keep, prefixed
-from engine.weights import SOURCES, Config, ModelBroken, ModelMissing, Weights, gguf_path, load_weights
+from engine.weights import SOURCES, Config, ModelBroken, ModelMissing, Weights, available, gguf_path, load_weights
+
+__all__ = ["Model", "ModelBroken", "ModelMissing", "Step", "available", "load"]
 
 TRACE_BYTES = 128 * 2**20  # what one process keeps of finished runs; a text of 16 tokens takes 23 MB
 END_IDS = (0, 2)  # <|endoftext|> and <|im_end|>
@@ -71,17 +73,18 @@ class Model:
         logits. `edit` replaces activations on the way, see `engine.edits`. Raises ValueError for an empty or too long
         text, unknown ids, and edits that do not fit.
         """
-        start = cache.length if cache else 0
+        start = cache.length if cache is not None else 0
         ids = self._checked(ids, start)
         tap = keep if trace is None and not edit else EditingTap(trace, edit or {})
-        turn = partial(rotate, positions=tap("positions", np.arange(start, start + len(ids))), base=self.config.rope_base)
+        positions = tap("positions", np.arange(start, start + len(ids)))
+        assert self.config.rope_base, "a Llama has RoPE"
+        turn = partial(rotate, positions=positions, base=self.config.rope_base)
         x = tap("embed", lookup(self.weights.embedding, ids))
         for i, block in enumerate(self.weights.blocks):
-            remember = {"remember": partial(cache.extend, i)} if cache else {}
-            x = run_block(
-                x, block, self.config.heads, turn, eps=self.config.eps, tap=prefixed(tap, f"blk.{i}."), **remember
-            )
-        if cache:
+            remember = partial(cache.extend, i) if cache is not None else nothing_remembered
+            inside = prefixed(tap, f"blk.{i}.")
+            x = run_block(x, block, self.config.heads, turn, eps=self.config.eps, remember=remember, tap=inside)
+        if cache is not None:
             cache.advance(len(ids))
         x = tap("final.norm", rms_norm(x[-1:] if last_only else x, self.weights.final_norm, self.config.eps))
         logits = tap("logits", x @ self.weights.unembedding)
@@ -102,24 +105,39 @@ class Model:
 
         return self.memo.get(("trace", key), run)
 
-    def surprisal(self, ids: Sequence[int], edit: Edit | None = None) -> Float[Array, "T-1"]:
+    def surprisal(self, ids: Sequence[int], edit: Edit | None = None) -> Float[Array, " predicted"]:
         """-log p of each token given those before it, in nats; the first token has none.
 
         Raises ValueError for fewer than two tokens.
         """
         if len(ids) < 2:
             raise ValueError("A loss needs at least two tokens: the first only serves to predict the second.")
-        log_p = log_softmax(self.forward(ids, edit=edit)[:-1])
-        return -log_p[np.arange(len(ids) - 1), np.asarray(ids)[1:]]
+        return surprisal(self.forward(ids, edit=edit)[:-1], np.asarray(ids)[1:])
 
-    def loss(self, ids: Sequence[int], edit: Edit | None = None) -> Float[Array, ""]:
-        """Mean surprisal in nats a token: the next-token cross entropy. exp of it is the perplexity."""
-        return np.mean(self.surprisal(ids, edit))
+    def loss(self, ids: Sequence[int], edit: Edit | None = None, target: int | None = None) -> Float[Array, ""]:
+        """Mean surprisal in nats a token: the next-token cross entropy. exp of it is the perplexity.
 
-    def embedding_gradient(self, ids: Sequence[int]) -> tuple[float, Float[Array, "T D"]]:
-        """The loss, and its gradient with respect to the input vectors, through all blocks."""
-        x = lookup(self.weights.embedding, self._checked(ids, 0))
-        return value_and_grad(lambda embed: self.loss(ids, edit={"embed": embed}))(x)
+        With `target`, the surprisal of the token at that position alone. Raises ValueError for a position without one.
+        """
+        surprisals = self.surprisal(ids, edit)
+        if target is not None and not 0 < target < len(ids):
+            raise ValueError(f"The model guesses the tokens at positions 1 to {len(ids) - 1}, not the one at {target}.")
+        return np.mean(surprisals) if target is None else surprisals[target - 1]
+
+    def embedding_gradient(self, ids: Sequence[int], target: int | None = None) -> tuple[float, Float[Array, "T D"]]:
+        """The loss, and its gradient with respect to the input vectors, through all blocks; read-only, and kept.
+
+        The loss is the mean over the text, or with `target` the surprisal of the token at that position.
+        """
+        key = tuple(map(int, self._checked(ids, 0)))
+
+        def run() -> tuple[float, Float[Array, "T D"]]:
+            x = lookup(self.weights.embedding, np.array(key))
+            loss, gradient = value_and_grad(lambda embed: self.loss(key, {"embed": embed}, target))(x)
+            gradient.setflags(write=False)
+            return float(loss), gradient
+
+        return self.memo.get(("embedding_gradient", str(self.weights.embedding.dtype), key, target), run)
 
     def generate(
         self,
@@ -166,27 +184,8 @@ class Model:
         if array.min() < 0 or array.max() >= self.config.vocabulary:
             raise ValueError(f"Token ids lie between 0 and {self.config.vocabulary - 1}.")
         if start + array.size > self.config.context:
-            raise ValueError(f"The text has {start + array.size} tokens; the model reads {self.config.context} at most.")
+            raise ValueError(f"The text has {start + array.size} tokens; the model reads only {self.config.context}.")
         return array
-
-
-@dataclass(frozen=True)
-class Availability:
-    """True if the model can be loaded; otherwise `reason` says in one sentence why not, and what to do."""
-
-    reason: str = ""
-
-    def __bool__(self) -> bool:
-        return not self.reason
-
-
-def available(name: str = "smollm2") -> Availability:
-    """Whether the model's file is installed, and is the right one."""
-    try:
-        gguf_path(name)
-    except (ModelMissing, ModelBroken, ValueError) as error:
-        return Availability(str(error))
-    return Availability()
 
 
 def load(name: str = "smollm2") -> Model:

@@ -149,4 +149,4 @@ def alibi_slopes(heads: int) -> Float[Array, "H"]:
 def alibi_bias(heads: int, queries: int, keys: int) -> Float[Array, "H T S"]:
     """What ALiBi adds to the scores: minus slope times distance; the queries are the last of the positions; float64."""
     distance = np.abs(np.arange(keys - queries, keys)[:, None] - np.arange(keys))
-    return -alibi_slopes(heads)[:, None, None] * distance
+    return alibi_slopes(heads)[:, None, None] * -distance

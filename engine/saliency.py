@@ -56,6 +56,5 @@ def nudge(model: Model, ids: Sequence[int], share: float, target: int | None = N
     steepest = float(np.linalg.norm(found.gradient))
     distance = share * float(np.linalg.norm(vectors))
     direction = found.gradient / max(steepest, 1e-12)
-    losses = model.surprisal(ids, edit={"embed": vectors - distance * direction})
-    after = np.mean(losses) if target is None else losses[target - 1]
+    after = model.loss(ids, {"embed": vectors - distance * direction}, target)
     return Nudge(-distance * steepest, float(after) - found.loss)

@@ -72,12 +72,12 @@ def surprisal(logits: Float[Array, "*batch V"], targets: Int[Array, "*batch"]) -
         raise ValueError(f"Target ids must lie between 0 and {vocabulary - 1}.")
     rows = np.reshape(log_softmax(logits), (-1, vocabulary))
     chosen = rows[np.arange(rows.shape[0]), targets.reshape(-1)]
-    return np.reshape(-chosen, targets.shape)
+    return np.reshape(0.0 - chosen, targets.shape)  # a mere minus sign would turn 0 into −0
 
 
 def entropy(p: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
     """Shannon entropy in nats along the last axis, −Σ p log p with 0 log 0 = 0: 0 if certain, log n if uniform."""
-    return -np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=-1)
+    return 0.0 - np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=-1)
 
 
 # Filters -------------------------------------------------------------------------------------------------------------

@@ -21,17 +21,21 @@ from engine.tiny_network import PROMPT, VOCABULARY, Parameters, forward, token_i
 
 @dataclass(frozen=True)
 class Run:
-    """A whole descent, before the first step and after each one."""
+    """A whole descent: before the first step, and after each one."""
 
-    losses: Float[Array, " steps+1"]  # mean over the continuations, in nats
-    probabilities: Float[Array, "steps+1 vocabulary"]
-    gradient_norms: Float[Array, " steps+1"]  # length of the gradient over all parameters
+    losses: Float[Array, " times"]  # mean over the continuations, in nats
+    probabilities: Float[Array, "times vocabulary"]
+    gradient_norms: Float[Array, " times"]  # length of the gradient over all parameters
     floor: float  # the entropy of the continuations: no network can do better
     parameters: Parameters  # after the last step
 
 
 def descend(
-    parameters: Parameters, continuations: Sequence[str], steps: int, learning_rate: float, prompt: Sequence[str] = PROMPT
+    parameters: Parameters,
+    continuations: Sequence[str],
+    steps: int,
+    learning_rate: float,
+    prompt: Sequence[str] = PROMPT,
 ) -> Run:
     """Gradient descent on the mean loss over all continuations of the prompt, `steps` times."""
     loss_and_gradient = value_and_grad(mean_loss)
@@ -54,7 +58,7 @@ def mean_loss(parameters: dict[str, Any], continuations: Sequence[str], prompt: 
 
 
 def floor_of(continuations: Sequence[str]) -> float:
-    """The lowest possible mean loss: the entropy of how often each word follows, in nats. Raises ValueError for none."""
+    """The lowest possible mean loss: the entropy of how often each word follows. Raises ValueError for no words."""
     if not continuations:
         raise ValueError("At least one continuation is needed to have a loss.")
     counts = np.bincount(token_ids(continuations), minlength=len(VOCABULARY))

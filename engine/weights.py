@@ -8,6 +8,7 @@ process maps that file into memory: the workers of a server share one copy of 53
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import importlib.util
 import math
@@ -81,7 +82,7 @@ class Matrix:
         return np.swapaxes(self.rows @ np.swapaxes(x, -1, -2), -1, -2)
 
 
-Array.register(Matrix)
+Array.register(Matrix)  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,9 @@ class Weights:
         def convert(weight: Any) -> Any:
             return Matrix(weight.rows.astype(dtype)) if isinstance(weight, Matrix) else weight.astype(dtype)
 
-        blocks = tuple(Block(**{name: convert(weight) for name, weight in vars(block).items()}) for block in self.blocks)
         table = convert(self.embedding)
-        return Weights(table, blocks, convert(self.final_norm), Matrix(table))
+        blocks = [Block(**{part: convert(weight) for part, weight in vars(block).items()}) for block in self.blocks]
+        return Weights(table, tuple(blocks), convert(self.final_norm), Matrix(table))
 
 
 STORED_AS = {
@@ -138,6 +139,25 @@ def gguf_path(name: str = "smollm2") -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Availability:
+    """True if the model can be loaded; otherwise `reason` says in one sentence why not, and what to do."""
+
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        return not self.reason
+
+
+def available(name: str = "smollm2") -> Availability:
+    """Whether the model's file is installed, and is the right one."""
+    try:
+        gguf_path(name)
+    except (ModelMissing, ModelBroken, ValueError) as error:
+        return Availability(str(error))
+    return Availability()
+
+
 @lru_cache(maxsize=8)
 def _sha256(path: Path, size: int, modified: int) -> str:
     """Hash of a file; size and time are arguments so that a changed file is hashed again."""
@@ -154,20 +174,21 @@ def matrices(weights: Weights) -> list[np.ndarray]:
 def load_weights(name: str = "smollm2") -> Weights:
     """All weights in float32, prepared at the first call ever, mapped into memory afterwards (well under a second)."""
     source, path = SOURCES[name], gguf_path(name)
+    _keep_freed_memory()
     file = f"{name}-{source.sha256[:16]}-1.npy"  # the last figure: version of the layout
     for folder in cache_folders():
-        with contextlib.suppress(OSError, ValueError):  # not there, not whole, not to be read
+        with contextlib.suppress(OSError, EOFError, ValueError):  # not there, not whole, not to be read
             return _assemble(_map(folder / file), source.config)
     numbers = _dequantised(path, source.config)
     for folder in cache_folders():
-        with contextlib.suppress(OSError, ValueError):  # no right to write there, no room: go on
+        with contextlib.suppress(OSError, EOFError, ValueError):  # no right to write there, no room: go on
             _write(folder / file, numbers)
             return _assemble(_map(folder / file), source.config)
     return _assemble(numbers, source.config)  # a private copy then, and seconds at every start
 
 
 def cache_folders() -> list[Path]:
-    """Where the prepared file may be, best first: $GLASS_BOX_CACHE, else the project's .cache; then the system's own."""
+    """Where the prepared file may be, best first: $GLASS_BOX_CACHE or the project's .cache; the system's own folder."""
     project = Path(__file__).resolve().parent.parent / ".cache"
     return [Path(os.environ.get("GLASS_BOX_CACHE") or project), Path(tempfile.gettempdir(), "glass-box")]
 
@@ -183,6 +204,18 @@ def _tensors(path: Path) -> dict[str, Any]:
         return {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
     except (ValueError, KeyError, IndexError, OSError) as error:
         raise ModelBroken(f"The real model's file cannot be read: {error}") from error
+
+
+def _keep_freed_memory() -> None:
+    """Ask the C library not to give freed memory back to the system between two steps of the model.
+
+    Every step frees and asks again for arrays of about a megabyte, and getting them anew took a tenth of the time of
+    reading a long prompt. The two options of glibc's mallopt are -1, the free memory to keep, and -3, the size from
+    which an array is always given back.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries have no such function
+        ctypes.CDLL(None).mallopt(-1, 128 * 2**20)
+        ctypes.CDLL(None).mallopt(-3, 32 * 2**20)
 
 
 def _dequantised(path: Path, config: Config) -> np.ndarray:
@@ -219,7 +252,7 @@ def _write(prepared: Path, numbers: np.ndarray) -> None:
 
 
 def _map(prepared: Path) -> np.ndarray:
-    """The prepared numbers. Raises OSError or ValueError when the file is missing, shortened or changed."""
+    """The prepared numbers. Raises OSError, EOFError or ValueError when the file is missing, shortened or changed."""
     mapped = np.load(prepared, mmap_mode="r")
     with contextlib.suppress(AttributeError, OSError, ValueError):  # Linux only, and only a wish
         mapped._mmap.madvise(mmap.MADV_HUGEPAGE)
@@ -241,8 +274,9 @@ def _assemble(numbers: np.ndarray, config: Config) -> Weights:
     named = {name: piece.reshape(shape) for (name, shape), piece in zip(shapes.items(), pieces, strict=True)}
 
     def block(i: int) -> Block:
-        parts = {name: named[f"blk.{i}.{stored}"] for name, stored in STORED_AS.items()}
-        return Block(**{name: Matrix(part) if part.ndim == 2 else part for name, part in parts.items()})
+        stored = {part: named[f"blk.{i}.{name}"] for part, name in STORED_AS.items()}
+        parts: dict[str, Any] = {part: Matrix(rows) if rows.ndim == 2 else rows for part, rows in stored.items()}
+        return Block(**parts)
 
     table = named["token_embd"]
     return Weights(table, tuple(block(i) for i in range(config.layers)), named["output_norm"], Matrix(table))

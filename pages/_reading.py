@@ -56,3 +56,8 @@ def piece(token: int) -> str:
         return data.decode()
     except UnicodeDecodeError:
         return " ".join(f"{byte:02x}" for byte in data)
+
+
+def spoken(label: str) -> str:
+    """A token inside a sentence: without the space it begins with, and never invisible."""
+    return label.strip() or {" ": "a space", "\n": "a line break"}.get(label, "white space")

@@ -14,12 +14,12 @@ from engine import word_attention as words
 from engine.block import prefill_flops
 from engine.ledger import CONFIGS
 from engine.sampling import entropy, softmax
-from pages._reading import read
+from pages._reading import read, spoken
 from ui.chapter import Chapter
 from ui.controls import Choice, Pick, Slider, Toggle, within
 from ui.figures import arcs, bars, curve, heads_map, matrix, readouts, row, sign, stack
 from ui.lab import Preset
-from ui.mathml import number
+from ui.mathml import number, signed
 
 chapter = Chapter(__name__, Path(__file__).parent)
 
@@ -70,20 +70,18 @@ def meeting(example: str, sharpness: float, causal: bool, word: int) -> tuple[An
     asker, names, best = result.words[at], [*result.words], int(np.argmax(weights[at]))
     picture = stack(
         arcs(names, weights[at], title="Click a word: who does it listen to?", selected=at, pick="word"),
-        row(
-            matrix(result.q[at], title=f"Query of “{asker}”: what it seeks", name="q", tensor="q", columns=words.QUERY_AXES, limit=2),
-            sign("·"),
-            matrix(result.k, title="Keys: what each word offers", name="k", tensor="k", rows=names, columns=words.QUERY_AXES, limit=2, key_rows="word"),
-        ),
         matrix(
             scores[at], title="Scores: query · key, divided by √4" + (f", times {sharpness:g}" if sharpness != 1 else ""), name="scores", tensor="attn",
             columns=names, limit=4, product=("q", "k.T"), divide=2 / sharpness if sharpness else None,
         ),
         matrix(weights[at], title="Weights: softmax of the scores", name="weights", tensor="attn", columns=names, scale="share", digits=3),
         row(
-            matrix(result.v, title="Values: what each word passes on", name="v", tensor="v", rows=names, columns=words.VALUE_AXES, limit=1, key_rows="word"),
-            sign("→"),
-            matrix(result.attention.output[at], title=f"What “{asker}” takes away", name="output", tensor="v", columns=words.VALUE_AXES, limit=1, product=("weights", "v")),
+            stack(
+                matrix(result.q[at], title=f"Query of “{asker}”: what it seeks", name="q", tensor="q", columns=words.QUERY_AXES, limit=2, digits=2),
+                matrix(result.attention.output[at], title=f"What “{asker}” takes away", name="output", tensor="v", columns=words.VALUE_AXES, limit=1, product=("weights", "v"), digits=2),
+            ),
+            matrix(result.k, title="Keys: what each word offers", name="k", tensor="k", rows=names, columns=words.QUERY_AXES, limit=2, key_rows="word", digits=2),
+            matrix(result.v, title="Values: what each word passes on", name="v", tensor="v", columns=words.VALUE_AXES, limit=1, key_rows="word", digits=2),
         ),
     )  # fmt: skip
     runner = int(np.argsort(-weights[at])[1]) if len(names) > 1 else at
@@ -270,7 +268,7 @@ def measured(longest: int, run: int) -> tuple[Any, ...]:
     picture = stack(
         curve(
             [("measured, milliseconds", lengths, [1000 * s for s in timing.seconds]), ("fit", n, 1000 * timing.fitted(n))],
-            title=f"Run {run}: time of one head", x_label="tokens n", y_label="ms", tensors=["attn", "resid"], points=False,
+            title=f"Run {run}: time of one head", x_label="tokens n", y_label="ms", tensors=["attn", "resid"], dots=[0],
         ),
         readouts([("time, half the length", f"{1000 * timing.seconds[3]:.3g} ms"), ("time, full length", f"{1000 * timing.seconds[-1]:.3g} ms"), ("ratio", f"{timing.seconds[-1] / timing.seconds[3]:.2f}"), ("score matrix", _bytes(timing.score_bytes[-1]))]),
     )  # fmt: skip
@@ -278,7 +276,7 @@ def measured(longest: int, run: int) -> tuple[Any, ...]:
         f"Twice the tokens took {timing.seconds[-1] / timing.seconds[3]:.1f} times as long, from {lengths[3]} to {longest}. "
         f"The n × n scores of this one head fill {_bytes(timing.score_bytes[-1])}; twice the tokens need exactly four times that."
     )
-    formula = rf"t(n) \approx {number(a, 3)} + {number(b, 3)} \cdot n + {number(c, 3)} \cdot n^2 \;\text{{ms}}"
+    formula = rf"t(n) \approx {number(c, 3)} \cdot n^2 {signed(b, 3)} \cdot n {signed(a, 3)} \;\text{{ms}}"
     return picture, sentence, formula, {"lengths": np.array(lengths), "seconds": np.array(timing.seconds)}
 
 
@@ -343,9 +341,9 @@ def whole_model(thousands: int) -> tuple[Any, ...]:
     "head",
     title="Any head, on your sentence",
     controls=[
-        Slider("layer", "Layer", 3, 0, 29),
-        Slider("head", "Head", 4, 0, 8),
-        Pick("query", "Token that asks", -1),
+        Slider("layer", "Layer", 13, 0, 29),
+        Slider("head", "Head", 8, 0, 8),
+        Pick("query", "Token that asks", 8),
         Pick("key", "Token that is asked", 1),
     ],
     runs=[engine.attention, softmax],
@@ -361,8 +359,14 @@ def whole_model(thousands: int) -> tuple[Any, ...]:
     provenance="SmolLM2's real weights, on the sentence at the top of the page",
     real=True,
     presets=[
-        Preset("One step back", {"layer": 3, "head": 4}, "A head that looks at the token before."),
-        Preset("Sink", {"layer": 12, "head": 0}, "Nearly everything goes to the first token."),
+        Preset(
+            "Who is “it”?",
+            {"layer": 13, "head": 8, "query": 7},
+            "In the usual sentence this head links “it” to the cat.",
+        ),
+        Preset("One step back", {"layer": 16, "head": 0}, "Most tokens look at the one right before them."),
+        Preset("Sink", {"layer": 18, "head": 8}, "Nearly everything goes to the first token."),
+        Preset("Everywhere", {"layer": 0, "head": 1}, "A head that spreads its attention wide."),
     ],
     height=760,
 )
@@ -372,19 +376,19 @@ def head(sentence: str, layer: int, head: int, query: int, key: int) -> tuple[An
     scores = reading.trace[f"blk.{layer}.attn.scores"][head]
     asks = within(query, len(reading.ids))
     asked = min(key if key >= 0 else asks, asks)
-    q = reading.trace[f"blk.{layer}.attn.q_rotated"][head, asks]
-    k = reading.trace[f"blk.{layer}.attn.k_rotated"][head // 3, asked]
+    q = reading.trace[f"blk.{layer}.attn.q"][head, asks]
+    k = reading.trace[f"blk.{layer}.attn.k"][head // 3, asked]
     products = q * k
     names = [*reading.pieces]
     picture = stack(
         arcs(names, weights[asks], title=f"Layer {layer}, head {head}: click a token to ask", selected=asks, pick="query"),
         matrix(weights, title="Attention weights: each row is a token that asks; click a cell to open it", name="weights", tensor="attn", rows=names, columns=names, scale="share", pick=["query", "key"], picked=[asks, asked] if len(names) > 16 else asks, digits=2),
-        matrix(products.reshape(8, 8), title=f"The 64 products of “{names[asks]}” asking “{names[asked]}”: q × k, number by number", name="products", tensor="attn", digits=2),
+        matrix(products.reshape(8, 8), title=f"The 64 products of “{spoken(names[asks])}” asking “{spoken(names[asked])}”: q × k, number by number", name="products", tensor="attn", digits=2),
         readouts([("sum of the 64", f"{products.sum():.4f}"), ("divided by √64", f"{products.sum() / 8:.4f}"), ("score in the model", f"{scores[asks, asked]:.4f}"), ("weight", f"{weights[asks, asked]:.2%}"), ("entropy of the row", f"{float(entropy(weights[asks])):.3f} nats")]),
     )  # fmt: skip
     text = (
-        f"{reading.note}In layer {layer}, head {head}, “{names[asks]}” gives {weights[asks, asked]:.1%} of its attention to "
-        f"“{names[asked]}” and {weights[asks, 0]:.1%} to the first token."
+        f"{reading.note}In layer {layer}, head {head}, “{spoken(names[asks])}” gives {weights[asks, asked]:.1%} of its attention to "
+        f"“{spoken(names[asked])}” and {weights[asks, 0]:.1%} to the first token."
     )
     formula = rf"\frac{{\q{{q}} \cdot \k{{k}}}}{{\sqrt{{64}}}} = \frac{{{number(products.sum())}}}{{8}} = \attn{{{number(products.sum() / 8)}}}"
     return picture, text, formula, {"weights": weights, "scores": scores, "products": products}
@@ -432,7 +436,7 @@ def all_heads(sentence: str, measure: str, layer: int, head: int) -> tuple[Any, 
     received = weights[1:].mean(axis=0)
     names = [*reading.pieces]
     picture = stack(
-        heads_map(measured, title=f"{label}: 30 layers down, 9 heads across; click a head", limit=limit, picked=[layer, head], pick=["layer", "head"]),
+        heads_map(measured.T, title=f"{label}: 30 layers across, 9 heads down; click one", limit=limit, picked=[head, layer], pick=["head", "layer"]),
         row(
             bars(names, received, title=f"Layer {layer}, head {head}: mean weight that each token receives", tensor="attn", share=True, limit=1),
             bars(names, lengths, title="Length of the value it would pass on", tensor="v"),

@@ -9,7 +9,7 @@ from ui.chapter import BOOK, Entry
 from ui.static import raw
 
 
-def layout(entry: Entry, **query: str) -> html.Article:
+def layout(entry: Entry, /, **query: str) -> html.Article:
     """Says what the chapter will be about, and that it is not there yet."""
     before, after = BOOK.neighbours(entry)
     words = (
@@ -21,4 +21,6 @@ def layout(entry: Entry, **query: str) -> html.Article:
 
 for _entry in BOOK.entries:
     if not _entry.written:
-        register_page(f"pages.upcoming.{_entry.slug}", path=_entry.path, title=_entry.title, layout=partial(layout, _entry))
+        register_page(
+            f"pages.upcoming.{_entry.slug}", path=_entry.path, title=_entry.title, layout=partial(layout, _entry)
+        )

@@ -1,10 +1,41 @@
 """Every test runs with the engine's declared shapes checked, and on one BLAS thread as the server does."""
 
 import os
+import sys
+from pathlib import Path
+from typing import Any
 
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # plain `pytest` finds the project too
 
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("engine", "beartype.beartype")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the real model are skipped, and say why, where its file is not installed."""
+    marked = [item for item in items if "model" in item.keywords]
+    if not marked:
+        return
+    from engine.model import available
+
+    if not (found := available()):
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason=found.reason))
+
+
+@pytest.fixture(scope="session")
+def application() -> Any:
+    """The app as it is served."""
+    from app import app
+
+    return app
+
+
+@pytest.fixture
+def client(application: Any) -> Any:
+    """A caller of the app, without a network. A failure inside becomes a response, as it does for a reader."""
+    return application.server.test_client()

@@ -147,7 +147,7 @@ class Chapter:
         words = sum(len(part.content.split()) for part in self.sections if part.kind == "prose")
         return max(1, round(words / WORDS_PER_MINUTE + MINUTES_PER_LAB * len(self.labs)))
 
-    def layout(self, **query: Any) -> Component:
+    def layout(self, /, **query: Any) -> Component:
         """The page for a link's query; unknown keys are ignored, broken values become defaults."""
         parts: list[Component] = [raw(self._header(), "header")]
         for index, section in enumerate(self.sections):

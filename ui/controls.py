@@ -101,10 +101,10 @@ class Slider(Control):
         return float(self.step).is_integer() and float(self.low).is_integer()
 
     def _shown(self, value: float) -> str:
-        return f"{value:g}"
+        return f"{value:.12g}"
 
     def to_query(self, value: Any) -> str:
-        return self._shown(value) if abs(value) < 1e6 else str(value)
+        return self._shown(value)
 
     def extremes(self) -> list[Any]:
         return [self.low, self.high]
@@ -127,8 +127,10 @@ class Toggle(Control):
         if isinstance(raw, bool):
             return raw, ""
         words = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
-        if isinstance(raw, (str, int)) and str(raw).lower() in words:
-            return words[str(raw).lower()], ""
+        if isinstance(raw, str) and raw.lower() in words:
+            return words[raw.lower()], ""
+        if isinstance(raw, (int, float)) and raw in (0, 1):
+            return bool(raw), ""
         if raw is None or raw == "":
             return self.default, ""
         return self.default, f"{self.label} is on or off; it was left {'on' if self.default else 'off'}."

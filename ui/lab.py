@@ -13,6 +13,7 @@ import logging
 import textwrap
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -36,13 +37,13 @@ LABS: dict[str, Lab] = {}
 """Every lab of every chapter, by id. The tests walk through it."""
 
 SENTENCE_LIMIT = 400
-DEFAULT_SENTENCE = "The cat sat on the mat because it was tired."
+DEFAULT_SENTENCE = "The animal did not cross the street because it was too"
 SENTENCE = Text("sentence", "Your sentence", DEFAULT_SENTENCE, limit=SENTENCE_LIMIT)
 """The control that every real-model lab shares: it stands in the bar at the top, and in the link as `s`."""
 
 
 class Shown(NamedTuple):
-    """What a lab function returns. A plain tuple of the first two, three or four does as well."""
+    """What a lab function returns. A plain tuple of the first two or more does as well."""
 
     picture: Picture
     sentence: str
@@ -50,6 +51,8 @@ class Shown(NamedTuple):
     """LaTeX, with the current numbers written into it."""
     data: Mapping[str, Any] = {}
     """The arrays behind the picture, unrounded, by the names that the snippet uses."""
+    most: Mapping[str, float] = {}
+    """Sliders that end earlier than declared because of what the reader gave: control -> its last useful value."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,9 @@ class Lab:
         return values, notes
 
     def from_query(self, query: Mapping[str, Any]) -> dict[str, Any]:
-        return {control.name: query.get(self.key(control.name)) for control in self.all_controls}
+        """What a link says for each control, None where it says nothing; of a repeated name, the first."""
+        sent = {control.name: query.get(self.key(control.name)) for control in self.all_controls}
+        return {name: value[0] if isinstance(value, list) and value else value for name, value in sent.items()}
 
     def query(self, values: Mapping[str, Any]) -> str:
         """The query string that brings back `values`: only what differs from the defaults."""
@@ -141,6 +146,7 @@ def _run(lab: Lab, values: Mapping[str, Any]) -> dict[str, Any]:
         "picture": shown.picture,
         "sentence": shown.sentence,
         "formula": mathml(shown.formula, block=True) if shown.formula else "",
+        "most": dict(shown.most),
         "ms": round((time.perf_counter() - started) * 1000, 2),
     }
 
@@ -153,12 +159,16 @@ _cached_run = cached(
 
 def _for_readers(lab: Lab, problem: Exception) -> str:
     """Engine errors are sentences written for readers and pass; anything else is logged and gets a sentence of ours."""
-    if isinstance(problem, ValueError) and is_sentence(str(problem)):
+    if isinstance(problem, ReaderError) or (isinstance(problem, ValueError) and is_sentence(str(problem))):
         return str(problem)
-    # The reader's text stays out of the log: only what failed and where.
-    where = inspect.getinnerframes(problem.__traceback__)[-1] if problem.__traceback__ else None
-    log.error("lab %s: %s at %s", lab.id, type(problem).__name__, f"{where.filename}:{where.lineno}" if where else "?")
+    log.error("lab %s: %s", lab.id, what_failed(problem))
     return "This lab could not compute that. Change a control, or reset it."
+
+
+def what_failed(problem: BaseException) -> str:
+    """Type and place of an exception, for the log. Its message stays out: it may quote the reader."""
+    frames = traceback.extract_tb(problem.__traceback__)
+    return f"{type(problem).__name__} at {f'{frames[-1].filename}:{frames[-1].lineno}' if frames else '?'}"
 
 
 class ReaderError(Exception):
@@ -257,6 +267,7 @@ def _head(lab: Lab) -> str:
     kind = '<span class="real-mark">In the real model</span>' if lab.real else ""
     presets = "".join(_preset(lab, preset) for preset in lab.presets)
     row = f'<div class="presets" role="group" aria-label="Examples">{presets}</div>' if presets else ""
+    row += '<p class="preset-why" role="status"></p>' if presets else ""
     return (
         f'<header class="lab-head">{kind}<h3 id="{lab.id}-title">{words[0]}</h3>'
         f'<p class="provenance">{words[1]}</p></header>{row}'

@@ -38,6 +38,11 @@ def number(value: float, digits: int = 4) -> str:
     return text
 
 
+def signed(value: float, digits: int = 4) -> str:
+    """A number as the next term of a sum: "+ 2" or "- 2"."""
+    return f"{'-' if value < 0 else '+'} {number(abs(value), digits)}"
+
+
 def _colour(root: ET.Element) -> None:
     for node in root.iter():
         if node.get("mathcolor", "").startswith("t-"):

@@ -59,7 +59,7 @@ class GlassBox(Dash):
             "css": named["book.css"],
             "js": named["book.js"],
             "theme": named["theme.js"],
-            "icon": "/assets/icon.svg",
+            "icon": named["icon.svg"],
             "plotly": named["plotly.js"],
             "preload": "\n".join(preload),
         }
@@ -73,16 +73,25 @@ class GlassBox(Dash):
             "book.js": _joined("js/*.js"),
             "theme.js": (ASSETS / "theme.js").read_bytes(),
             "plotly.js": plotly.read_bytes() if plotly else b"",
+            "icon.svg": (ASSETS / "icon.svg").read_bytes(),
         }
 
     def interpolate_index(self, **parts: str) -> str:
         return page_html(request.path, request.args, self.files, parts)
 
 
+class Server(Flask):
+    """Flask that logs what failed and where, without messages and traces: those may quote a reader."""
+
+    def log_exception(self, exc_info: Any) -> None:
+        """One line instead of a trace."""
+        log.error("%s failed: %s", request.path, labs.what_failed(exc_info[1]))
+
+
 def create_app(pages: Path) -> GlassBox:
     """Build the app from the chapters in `pages`, and warm it up before it serves."""
     BOOK.load(pages)
-    server = Flask("glassbox", static_folder=None)
+    server = Server("glassbox", static_folder=None)
     server.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY,
         COMPRESS_ALGORITHM=["zstd", "br", "gzip"],
@@ -130,16 +139,18 @@ def create_app(pages: Path) -> GlassBox:
 
 def _warm(app: Dash) -> None:
     """Dash sets itself up on the first request and is not thread-safe while it does: make that request now."""
+    app.server.config["PROPAGATE_EXCEPTIONS"] = True  # no reader's text here: a broken page shows its author the trace
     with app.server.test_client() as client:
         for entry in BOOK.entries:
             if (status := client.get(entry.path).status_code) != 200:
                 raise RuntimeError(f"{entry.path} answers {status}")
         client.get("/_dash-dependencies")
+    app.server.config["PROPAGATE_EXCEPTIONS"] = None
 
 
 def _callback_failed(problem: Exception) -> Any:
     """The last net under every callback. The type of what failed is logged, never the reader's text."""
-    log.error("callback failed: %s", type(problem).__name__)
+    log.error("callback failed: %s", labs.what_failed(problem))
     return dash.no_update
 
 
@@ -177,7 +188,8 @@ def _install_routes(app: GlassBox) -> None:
         if content is None:
             abort(404)
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
-        return Response(content, mimetype=kind, headers={"Cache-Control": FOREVER})
+        current = f"/own/{mark}/{name}" in app.files.values()
+        return Response(content, mimetype=kind, headers={"Cache-Control": FOREVER if current else "no-cache"})
 
     @server.get("/lab/<lab_id>/<what>")
     def lab_part(lab_id: str, what: str) -> Response:
@@ -263,11 +275,14 @@ def _same_shape(sent: Any, declared: list[dict[str, Any]]) -> bool:
 
 def _names(outputs: Any, declared: str) -> bool:
     """Do `outputs` name what the callback's own output string says?"""
-    many = outputs if isinstance(outputs, list) else [outputs]
+    several = declared.startswith("..")
+    if isinstance(outputs, list) != several:
+        return False
+    many = outputs if several else [outputs]
     if not all(isinstance(one, dict) for one in many):
         return False
-    names = [f"{one.get('id')}.{one.get('property')}" for one in many]
-    return declared == (f"..{'...'.join(names)}.." if declared.startswith("..") else names[0]) and bool(names)
+    names = "...".join(f"{one.get('id')}.{one.get('property')}" for one in many)
+    return declared == (f"..{names}.." if several else names)
 
 
 def _known_file(app: Dash, path: str) -> bool:

@@ -30,6 +30,18 @@
   G.painters.row = parts;
   G.painters.stack = parts;
 
+  // One stage of a path: name, a line about it, the way to its chapter, and its own picture.
+  G.painters.stage = function (node, picture, lab) {
+    if (!node.firstChild) node.append(el("div", { class: "stage-head" }, el("h4"), el("p")), el("div", { class: "picture" }));
+    const [name, note] = node.firstChild.children;
+    if (name.dataset.link !== picture.link + picture.title) {
+      name.dataset.link = picture.link + picture.title;
+      name.replaceChildren(picture.link ? el("a", { href: picture.link }, picture.title) : picture.title);
+    }
+    note.textContent = picture.note;
+    G.paint(node.lastChild, picture.part, lab);
+  };
+
   G.painters.sign = (node, picture) => { node.textContent = picture.symbol; };
 
   G.painters.words = function (node, picture) {
@@ -364,7 +376,7 @@
     const inside = [el("span", { class: "chip-text", dir: "auto" }, piece.text === undefined ? piece.hex : show.includes("plain") ? piece.text : G.visible(piece.text))];
     if (piece.text === undefined) inside[0].classList.add("fragment");
     if (piece.id !== undefined && !show.includes("no-ids")) inside.push(el("span", { class: "chip-id" }, String(piece.id)));
-    if (piece.hex && show.includes("bytes")) inside.push(el("span", { class: "chip-bytes" }, piece.hex));
+    if (piece.hex && piece.text !== undefined && show.includes("bytes")) inside.push(el("span", { class: "chip-bytes" }, piece.hex));
     if (piece.note) inside.push(el("span", { class: "chip-note" }, piece.note));
     const attributes = { class: "chip" + (i % 2 ? " odd" : ""), "data-key": "token:" + i };
     return p.pick ? el("button", { ...attributes, type: "button", "data-pick": i }, ...inside) : el("span", attributes, ...inside);

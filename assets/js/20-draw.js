@@ -25,11 +25,12 @@
     p.series.forEach((s, k) => {
       const tensor = (p.tensors || [])[k] || SERIES[k % SERIES.length];
       const at = s.x.map((v, i) => [x.at(v), y.at(s.y[i])]).filter((q) => isFinite(q[0]) && isFinite(q[1]));
-      if (at.length > 1) root.append(svg("polyline", { points: at.map((q) => q.map((v) => v.toFixed(1)).join(",")).join(" "), class: "series t-" + tensor, "stroke-dasharray": k % 2 ? "7 3" : null }));
-      if (p.points || at.length === 1) at.forEach((q) => root.append(svg("circle", { cx: q[0], cy: q[1], r: 3.5, class: "dot t-" + tensor })));
+      const alone = (p.dots || []).includes(k);
+      if (at.length > 1 && !alone) root.append(svg("polyline", { points: at.map((q) => q.map((v) => v.toFixed(1)).join(",")).join(" "), class: "series t-" + tensor, "stroke-dasharray": k % 2 ? "7 3" : null }));
+      if (p.points || alone || at.length === 1) at.forEach((q) => root.append(svg("circle", { cx: q[0], cy: q[1], r: 3.5, class: "dot t-" + tensor })));
     });
     if (p.marker && isFinite(y.at(p.marker[1]))) root.append(svg("circle", { cx: x.at(p.marker[0]), cy: y.at(p.marker[1]), r: 6, class: "marker" }));
-    const names = p.series.length > 1 ? el("div", { class: "legend" }, ...p.series.map((s, k) => el("span", { class: "t-" + ((p.tensors || [])[k] || SERIES[k % SERIES.length]) }, (k % 2 ? "╌ " : "─ ") + s.name))) : "";
+    const names = p.series.length > 1 ? el("div", { class: "legend" }, ...p.series.map((s, k) => el("span", { class: "t-" + ((p.tensors || [])[k] || SERIES[k % SERIES.length]) }, ((p.dots || []).includes(k) ? "● " : k % 2 ? "╌ " : "─ ") + s.name))) : "";
     body(node).replaceChildren(root, names);
   };
 
@@ -80,6 +81,8 @@
     overlay.setAttribute("width", row.scrollWidth);
     overlay.setAttribute("height", high);
     overlay.replaceChildren();
+    const room = row.parentNode;
+    if (row.scrollWidth > room.clientWidth) room.scrollLeft = middles[p.selected] - 0.7 * room.clientWidth;
     const from = middles[p.selected], far = Math.max(1, ...middles.map((m) => Math.abs(m - from)));
     chips.forEach((chip, i) => {
       const share = typeof p.weights[i] === "number" ? p.weights[i] : 0;
@@ -95,71 +98,146 @@
 
   // ---- network --------------------------------------------------------------------------------------------------------
 
+  const PILL = 30; // half the width of a node
+
   G.painters.network = function (node, p) {
     titled(node, p);
     const columns = Math.max(...p.nodes.map((n) => n.column)) + 1, rows = Math.max(...p.nodes.map((n) => n.row)) + 1;
-    const gapX = Math.max(118, Math.min(190, (Math.max(320, body(node).clientWidth || 640) - 60) / columns)), gapY = p.gap || 76, top = p.columns ? 30 : 8;
-    const width = columns * gapX, height = top + rows * gapY;
-    const place = {};
-    p.nodes.forEach((n) => { place[n.id] = [(n.column + 0.5) * gapX, top + (n.row + 0.5) * gapY]; });
-    const shape = JSON.stringify([p.nodes.map((n) => [n.id, n.column, n.row, n.label]), p.edges.map((e) => [e.from, e.to]), width]);
+    const [leastX, gapY] = p.gap || [118, 76], room = Math.max(320, body(node).clientWidth || 640) - 8;
+    const gapX = Math.max(leastX, Math.min(leastX * 1.6, room / columns)), top = p.columns ? 34 : 12;
+    const width = Math.ceil(columns * gapX), height = Math.ceil(top + rows * gapY);
+    const at = (column, row) => [(column + 0.5) * gapX, top + (row + 0.5) * gapY];
+    const shape = JSON.stringify([p.nodes.map((n) => [n.id, n.column, n.row, n.label]), p.edges.map((e) => [e.from, e.to, e.via]), width, height]);
     if (node._shape !== shape) {
       node._shape = shape;
-      const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "network", role: "group", "aria-label": p.title });
-      (p.columns || []).forEach((name, c) => root.append(text((c + 0.5) * gapX, 16, name, "middle", "axis")));
-      node._edges = p.edges.map((e) => {
-        const [x1, y1] = place[e.from], [x2, y2] = place[e.to], wire = svg("line", { x1: x1 + 30, y1, x2: x2 - 30, y2, class: "edge" });
-        const hit = svg("line", { x1: x1 + 30, y1, x2: x2 - 30, y2, class: "edge-hit" });
-        const words = svg("text", { class: "edge-label", x: x1 + 30 + (x2 - x1 - 60) * (e.at || 0.3), y: y1 + (y2 - y1) * (e.at || 0.3) - 4, "text-anchor": "middle" });
-        root.append(wire, hit, words);
-        return { wire, hit, words };
-      });
-      node._nodes = p.nodes.map((n) => {
-        const [x, y] = place[n.id], group = svg("g", { class: "node", tabindex: 0, role: p.pick ? "button" : "img", transform: `translate(${x} ${y})` });
-        const label = svg("text", { class: "node-label", y: -24, "text-anchor": "middle" }, n.label), value = svg("text", { class: "node-value", y: 5, "text-anchor": "middle" });
-        const grad = svg("text", { class: "node-grad", y: 31, "text-anchor": "middle" });
-        const shapeNode = svg("rect", { x: -30, y: -17, width: 60, height: 34, rx: 17, class: "node-body" });
-        group.append(shapeNode, label, value, grad);
-        root.append(group);
-        return { group, value, grad, shape: shapeNode, label };
-      });
-      body(node).replaceChildren(el("div", { class: "scroll" }, root));
-      const say = (event) => {
-        const n = node._nodes.findIndex((o) => o.group.contains(event.target)), e = node._edges.findIndex((o) => o.hit === event.target);
-        const item = n >= 0 ? node._picture.nodes[n] : e >= 0 ? node._picture.edges[e] : null;
-        if (!item) return;
-        node._lab.explain(item.note || "");
-        if (item.key) G.light(node._lab, item.key);
-      };
-      G.listen(node, {
-        pointerover: say, focusin: say,
-        pointerleave: () => G.unmark(node._lab), focusout: () => G.unmark(node._lab),
-        click(event) {
-          const n = node._nodes.findIndex((o) => o.group.contains(event.target));
-          if (n >= 0 && node._picture.pick) G.set(node._lab.id, { [node._picture.pick]: n });
-        },
-        keydown(event) {
-          const n = node._nodes.findIndex((o) => o.group.contains(event.target));
-          if (n >= 0 && node._picture.pick && event.key === "Enter") G.set(node._lab.id, { [node._picture.pick]: n });
-        },
-      });
+      buildNetwork(node, p, at, width, height);
     }
     const most = Math.max(1e-9, ...p.edges.map((e) => Math.abs(e.value || 0)));
     p.edges.forEach((e, k) => {
       const { wire, words } = node._edges[k], value = e.value;
       wire.style.strokeWidth = value === undefined ? 1.2 : 0.8 + 4 * Math.min(1, Math.abs(value) / most);
       wire.setAttribute("class", "edge" + (value < 0 ? " negative" : value > 0 ? " positive" : "") + (e.active === false ? " off" : ""));
-      words.textContent = e.text || "";
+      const shown = e.text !== undefined ? e.text : p.edge_values && value !== undefined ? brief(value) : "";
+      const grad = p.edge_values && e.grad !== undefined ? " ∂ " + brief(e.grad) : "";
+      if (words._shown === shown + grad) return;
+      words._shown = shown + grad;
+      words.replaceChildren(shown, svg("tspan", { class: "edge-grad" }, grad));
     });
+    placeLabels(node, p, gapX);
     p.nodes.forEach((n, k) => {
       const o = node._nodes[k];
       o.value.textContent = n.value === undefined ? "" : G.number(n.value);
       o.grad.textContent = n.grad === undefined ? "" : "∂ " + G.number(n.grad);
       o.group.setAttribute("class", "node t-" + (n.tensor || "resid") + (p.picked === k ? " picked" : "") + (n.state ? " " + n.state : ""));
-      o.group.setAttribute("aria-label", n.note || n.label + " " + G.number(n.value));
+      o.group.setAttribute("aria-label", n.note || n.label + (n.value === undefined ? "" : " " + G.number(n.value)));
       if (n.key) o.group.dataset.key = n.key;
     });
   };
+
+  const brief = (v) => (typeof v !== "number" ? G.number(v) : v !== 0 && (Math.abs(v) < 1e-4 || Math.abs(v) >= 1e4) ? v.toExponential(1).replace("e+", "e") : String(+v.toPrecision(3))).replace(/-/g, "−");
+
+  function buildNetwork(node, p, at, width, height) {
+    const index = Object.fromEntries(p.nodes.map((n, k) => [n.id, k]));
+    const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "network", role: "group", "aria-label": p.title + ". Up and down arrow keys move between the nodes, left and right between the connections of one." });
+    const wires = svg("g"), names = svg("g"), bodies = svg("g");
+    (p.columns || []).forEach((name, c) => root.append(text(at(c, 0)[0], 16, name, "middle", "axis")));
+    node._edges = p.edges.map((e) => {
+      const ends = [p.nodes[index[e.from]], p.nodes[index[e.to]]].map((n) => at(n.column, n.row));
+      const points = [[ends[0][0] + PILL, ends[0][1]], ...(e.via || []).map(([c, r]) => at(c, r)), [ends[1][0] - PILL, ends[1][1]]];
+      const d = route(points), wire = svg("path", { d, class: "edge" }), hit = svg("path", { d, class: "edge-hit" });
+      const words = svg("text", { class: "edge-label", "text-anchor": "middle" });
+      wires.append(wire, hit);
+      names.append(words);
+      return { wire, hit, words, ends: [index[e.from], index[e.to]], length: wire.getTotalLength() };
+    });
+    node._nodes = p.nodes.map((n, k) => {
+      const [x, y] = at(n.column, n.row), group = svg("g", { class: "node", tabindex: k ? -1 : 0, role: p.pick ? "button" : "img", transform: `translate(${x} ${y})` });
+      const label = svg("text", { class: "node-label", y: -23, "text-anchor": "middle" }, n.label), value = svg("text", { class: "node-value", y: 5, "text-anchor": "middle" });
+      const grad = svg("text", { class: "node-grad", y: 31, "text-anchor": "middle" });
+      group.append(svg("rect", { x: -PILL, y: -16, width: 2 * PILL, height: 32, rx: 16, class: "node-body" }), label, value, grad);
+      bodies.append(group);
+      return { group, value, grad, x, y };
+    });
+    node._bucket = null;
+    root.append(wires, names, bodies);
+    body(node).replaceChildren(el("div", { class: "scroll" }, root));
+    listenNetwork(node);
+  }
+
+  // Straight from node to node; through its bends as a smooth line.
+  function route(points) {
+    const [first, ...rest] = points.map((q) => q.map((v) => +v.toFixed(1)));
+    if (rest.length === 1) return `M${first} L${rest[0]}`;
+    let from = first;
+    return `M${first}` + rest.map((to) => { const middle = (from[0] + to[0]) / 2, part = ` C${middle} ${from[1]} ${middle} ${to[1]} ${to}`; from = to; return part; }).join("");
+  }
+
+  // Where along its line each label stands: wherever it covers the least of nodes and other labels.
+  function placeLabels(node, p, gapX) {
+    const longest = Math.max(0, ...node._edges.map((o) => o.words.textContent.length)), bucket = Math.ceil(longest / 3) + ":" + gapX;
+    if (node._bucket === bucket) return;
+    node._bucket = bucket;
+    const high = 13, taken = node._nodes.flatMap((o) => [[o.x - PILL - 3, o.y - 18, o.x + PILL + 3, o.y + 18], [o.x - 32, o.y - 36, o.x + 32, o.y - 18], [o.x - 32, o.y + 18, o.x + 32, o.y + 36]]);
+    node._edges.forEach((o) => {
+      const wide = 6.7 * o.words.textContent.length + 4;
+      if (wide < 5) return;
+      let best = null;
+      for (let t = 0.16; t < 0.85; t += 0.04) {
+        const at = o.wire.getPointAtLength(t * o.length), box = [at.x - wide / 2, at.y - high / 2, at.x + wide / 2, at.y + high / 2];
+        const cost = taken.reduce((sum, b) => sum + Math.max(0, Math.min(box[2], b[2]) - Math.max(box[0], b[0])) * Math.max(0, Math.min(box[3], b[3]) - Math.max(box[1], b[1])), 0) + 12 * Math.abs(t - 0.42);
+        if (!best || cost < best.cost) best = { cost, at, box };
+      }
+      taken.push(best.box);
+      o.words.setAttribute("x", best.at.x.toFixed(1));
+      o.words.setAttribute("y", (best.at.y + 4).toFixed(1));
+    });
+  }
+
+  // What is under the pointer, or has the focus, is written out below the picture; the rest steps back.
+  function pointOut(node, n, e) {
+    const root = node.querySelector(".network"), item = e >= 0 ? node._picture.edges[e] : node._picture.nodes[n];
+    root.classList.toggle("tracing", !!item);
+    node._edges.forEach((o, k) => {
+      const on = e >= 0 ? k === e : o.ends.includes(n);
+      o.wire.classList.toggle("on", on);
+      o.words.classList.toggle("on", on);
+    });
+    if (!item) return;
+    node._lab.explain(item.note || "");
+    G.light(node._lab, item.key || null);
+  }
+
+  function listenNetwork(node) {
+    const nodeAt = (target) => node._nodes.findIndex((o) => o.group.contains(target));
+    const over = (event) => {
+      const n = nodeAt(event.target), e = node._edges.findIndex((o) => o.hit === event.target);
+      if (n >= 0 || e >= 0) { node._walk = -1; pointOut(node, n, e); }
+    };
+    const leave = (event) => {
+      if (event.pointerType === "touch") return; // a lifted finger leaves what it pointed at on show
+      pointOut(node, -1, -1);
+      G.unmark(node._lab);
+    };
+    const pick = (n) => { if (n >= 0 && node._picture.pick) G.set(node._lab.id, { [node._picture.pick]: n }); };
+    G.listen(node, {
+      pointerover: over, focusin: over, pointerleave: leave, focusout: leave,
+      click: (event) => pick(nodeAt(event.target)),
+      keydown(event) {
+        const n = nodeAt(event.target), move = { ArrowUp: -1, ArrowDown: 1 }[event.key], turn = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+        if (n < 0) return;
+        if (event.key === "Enter" || event.key === " ") pick(n);
+        else if (move && node._nodes[n + move]) {
+          node._nodes[n].group.setAttribute("tabindex", -1);
+          node._nodes[n + move].group.setAttribute("tabindex", 0);
+          node._nodes[n + move].group.focus();
+        } else if (turn) {
+          const own = node._edges.flatMap((o, k) => (o.ends.includes(n) ? [k] : []));
+          if (own.length) { node._walk = (((node._walk ?? -1) < 0 && turn < 0 ? 0 : node._walk ?? -1) + turn + own.length) % own.length; pointOut(node, n, own[node._walk]); }
+        } else return;
+        event.preventDefault();
+      },
+    });
+  }
 
   // ---- Plotly, loaded only where a chart is ---------------------------------------------------------------------------
 

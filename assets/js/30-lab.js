@@ -56,16 +56,34 @@
     if (!(name in lab.controls)) return;
     lab.values[name] = read(node);
     written(node);
+    if (!batch) reason(section, "");
     if (!batch) changed(lab, node.type === "text" || node.tagName === "TEXTAREA");
   }
   // In the capture phase: the request leaves before React does its own bookkeeping, and both go on side by side.
   document.addEventListener("input", noted, true);
   document.addEventListener("change", (event) => { if (event.target.tagName === "SELECT") noted(event); }, true);
 
+  // A slider ends where the lab says that nothing more happens; the value that was asked for is kept.
+  G.limit = function (lab) {
+    for (const [name, high] of Object.entries((lab.shown && lab.shown.most) || {})) {
+      const node = G.field(lab.id, name);
+      if (!node || +node.max === high) continue;
+      node.max = high;
+      Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set.call(node, Math.min(high, lab.values[name]));
+      written(node);
+    }
+  };
+
   // The number beside a slider follows the finger without waiting for anyone.
   function written(node) {
     const shown = node.type === "range" && node.parentNode.querySelector(".control-value");
     if (shown) shown.textContent = String(node.value).replace("-", "−");
+  }
+
+  // Why an example is worth a look: told when it is chosen, gone when the reader goes on alone.
+  function reason(section, text) {
+    const line = section && section.querySelector(".preset-why");
+    if (line && line.textContent !== text) line.textContent = text;
   }
 
   let typing = {};
@@ -132,6 +150,7 @@
     section.classList.remove("unseen");
     lab.shown = answer;
     if (answer.error) return;
+    G.limit(lab);
     lab.named = {};
     const stage = find("lab-figure").firstElementChild;
     G.paint(stage, answer.picture, lab);
@@ -218,6 +237,7 @@
     const setter = event.target.closest("[data-set]");
     if (setter) {
       G.set(setter.dataset.set, JSON.parse(setter.dataset.values));
+      reason(G.section(setter.dataset.set), setter.title);
       const target = G.section(setter.dataset.set);
       if (!setter.closest("section.lab")) target.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
     }

@@ -67,6 +67,7 @@
     live.classList.add("on");
     live.removeAttribute("aria-hidden");
     for (const [id, values] of moved) G.set(id, values);
+    for (const lab of Object.values(G.labs)) G.limit(lab);
     if (focused) (focused.isConnected ? focused : document.getElementById(focused.id) || live).focus({ preventScroll: true });
     for (const lab of Object.values(G.labs)) {
       if (!lab.first.picture && !lab.first.error) whenSeen(lab);

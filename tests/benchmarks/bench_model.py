@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+DECODE_AT, PREFILL = (32, 256), (16, 32, 128)  # tokens
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -28,11 +29,10 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = str(options.threads)
     jobs = engine_jobs()
-    ratios = [(f"decode at {n} / reading the weights", f"decode {n}", "read") for n in (32, 256)]
+    ratios = [(f"decode at {n} / reading the weights", f"decode {n}", "read") for n in DECODE_AT]
     if options.torch:
         jobs |= torch_jobs(options.torch, options.threads)
-        names = ["decode 32", "decode 256", "prefill 16", "prefill 32", "prefill 128"]
-        ratios += [(f"{name} / PyTorch", name, f"torch {name}") for name in names]
+        ratios += [(f"{name} / PyTorch", name, f"torch {name}") for name in jobs if f"torch {name}" in jobs]
     times: dict[str, list[float]] = {name: [] for name in jobs}
     for _ in range(options.rounds + 1):
         for name, job in jobs.items():
@@ -74,7 +74,7 @@ def engine_jobs() -> dict[str, Callable[[], float]]:
             np.dot(row, row)
 
     ids = list(range(1000, 3048))
-    caches = {n: model.new_cache(n + 1) for n in (32, 256)}
+    caches = {n: model.new_cache(n + 1) for n in DECODE_AT}
     for n, cache in caches.items():
         model.forward(ids[:n], cache, last_only=True)
 
@@ -86,8 +86,9 @@ def engine_jobs() -> dict[str, Callable[[], float]]:
     def prefill(n: int) -> float:
         return timed(lambda: model.forward(ids[:n], model.new_cache(n), last_only=True))
 
-    return {"read": lambda: timed(read), "decode 32": lambda: decode(32), "decode 256": lambda: decode(256),
-            "prefill 16": lambda: prefill(16), "prefill 32": lambda: prefill(32), "prefill 128": lambda: prefill(128)}  # fmt: skip
+    jobs = {"read": lambda: timed(read)}
+    jobs |= {f"decode {n}": lambda n=n: decode(n) for n in DECODE_AT}
+    return jobs | {f"prefill {n}": lambda n=n: prefill(n) for n in PREFILL}
 
 
 def torch_jobs(python: str, threads: int) -> dict[str, Callable[[], float]]:
@@ -111,8 +112,8 @@ def torch_jobs(python: str, threads: int) -> dict[str, Callable[[], float]]:
             answer = float(process.stdout.readline())
         return answer
 
-    jobs = {f"torch decode {n}": lambda n=n: ask(f"context {n}", "decode", "decode") for n in (32, 256)}
-    return jobs | {f"torch prefill {n}": lambda n=n: ask(f"prefill {n}") for n in (16, 32, 128)}
+    jobs = {f"torch decode {n}": lambda n=n: ask(f"context {n}", "decode", "decode") for n in DECODE_AT}
+    return jobs | {f"torch prefill {n}": lambda n=n: ask(f"prefill {n}") for n in PREFILL}
 
 
 if __name__ == "__main__":

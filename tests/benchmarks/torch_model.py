@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "references"))
-import smollm2_torch  # noqa: E402
+import smollm2_torch
 
 
 def main(path: str, threads: str) -> None:

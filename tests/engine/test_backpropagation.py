@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.activation import relu, sigmoid
-from engine.backpropagation import Graph, Traced, gradient_check, trace, value_and_grad
+from engine.backpropagation import Graph, Traced, gradient_check, history, trace, value_and_grad
 from engine.derivatives import CONSTANT, RULES, RULES_FOR_MANY, WRITTEN_OUT
 from engine.expression import MAX_CHARACTERS, expression_graph, parse
 from engine.tiny_network import VOCABULARY, forward, loss_of, tiny_network, training_step, trajectory
@@ -176,6 +176,9 @@ def test_float32_stays_float32(case):
     value, gradients = value_and_grad(lambda *xs: weighted(function(*xs)), tuple(range(len(args))))(*single)
     assert value.dtype == np.float32
     assert all(gradient.dtype == np.float32 for gradient in gradients)
+    for step in history(weighted(function(*trace(single)))):
+        for _, _, rule in step.sources:  # within the rules too, where a slip would only cost time
+            assert rule(np.ones_like(step.value), step.value, *step.args, **step.kwargs).dtype == np.float32
     exact = value_and_grad(lambda *xs: weighted(function(*xs)), tuple(range(len(args))))(*map(np.asarray, args))[1]
     for ours, other in zip(gradients, exact, strict=True):
         np.testing.assert_allclose(ours, other, rtol=2e-5, atol=1e-5)

@@ -24,8 +24,8 @@ from engine.rope import rotate
 
 rng = np.random.default_rng(11)
 TAPS = [
-    "attn.norm", "attn.q", "attn.k", "attn.v", "attn.q_rotated", "attn.k_rotated", "attn.scores", "attn.weights",
-    "attn.heads", "attn.out", "attn.resid", "ffn.norm", "ffn.gate", "ffn.up", "ffn.hidden", "ffn.out", "resid",
+    "attn.norm", "attn.q_raw", "attn.k_raw", "attn.v", "attn.q", "attn.k", "attn.scores", "attn.weights",
+    "attn.output", "attn.out", "attn.resid", "ffn.norm", "ffn.gate", "ffn.up", "ffn.hidden", "ffn.out", "resid",
 ]  # fmt: skip
 
 
@@ -140,7 +140,7 @@ def test_the_tap_sees_every_step_by_name_and_can_switch_off():
     np.testing.assert_allclose(seen["attn.resid"] - seen["attn.out"], x, atol=1e-14)
     np.testing.assert_allclose(seen["resid"] - seen["ffn.out"], seen["attn.resid"], atol=1e-14)
     assert seen["attn.weights"].shape == (6, 5, 5)
-    assert seen["attn.heads"].shape == (6, 5, 4)
+    assert seen["attn.output"].shape == (5, 24)
     off = run_block(x, block, 6, turn_at(*range(5)), tap=lambda name, value: value * (not name.endswith(".out")))
     np.testing.assert_array_equal(off, x)
 

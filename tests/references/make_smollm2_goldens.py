@@ -23,7 +23,8 @@ from gguf import GGUFReader
 
 PROMPTS = {
     "france": "The capital of France is",
-    "sentence": "If the human brain were so simple that we could understand it, we would be so simple that we couldn't.",
+    "sentence": "If the human brain were so simple that we could understand it, we would be so simple that "
+    "we couldn't.",
     "one": "Hello",
     "code": "def fibonacci(n):\n    if n < 2:\n        return n\n    return fibonacci(n - 1) + ",
     "german": "Die Würde des Menschen ist unantastbar. Sie zu achten und zu schützen ist Verpflichtung",
@@ -38,7 +39,7 @@ PROMPTS = {
 }
 GREEDY = {"france": 24, "chat": 32, "code": 16}
 GRADIENT = ("france", "german")
-STREAM_AFTER = (0, 7, 15, 22, 29)
+STREAM_AFTER = (0, 7, 15, 22, 28)  # the last block's is not among the hidden states: theirs is normalised
 COLUMNS = np.random.default_rng(0).choice(49152, 32, replace=False)
 
 
@@ -52,6 +53,7 @@ def file_tokenizer(reader: GGUFReader) -> tokenizers.Tokenizer:
         [tokenizers.pre_tokenizers.Digits(individual_digits=True),
          tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)]
     )  # fmt: skip
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
     control = [token for token, kind in zip(fields["tokens"], fields["token_type"], strict=True) if kind == 3]
     tokenizer.add_special_tokens([tokenizers.AddedToken(token, special=True, normalized=False) for token in control])
     return tokenizer
@@ -65,12 +67,11 @@ def look(model: transformers.LlamaForCausalLM, ids: list[int]) -> dict[str, np.n
     log_p = torch.log_softmax(logits.double(), -1)
     top = log_p.topk(20)
     following = log_p[torch.arange(len(ids) - 1), torch.tensor(ids[1:], dtype=torch.long)]
-    # hidden_states[-1] is after the final norm, so the stream after the last block is caught by a hook in main
     return {
         "ids": np.array(ids, np.int32), "top_ids": top.indices.numpy().astype(np.int32),
         "top_log_p": top.values.numpy().astype(np.float32), "surprisal": -following.numpy(),
         "columns": logits[:, COLUMNS].numpy(),
-        "stream": torch.stack([result.hidden_states[i + 1][0, -1] for i in STREAM_AFTER[:-1]]).numpy(),
+        "stream": torch.stack([result.hidden_states[i + 1][0, -1] for i in STREAM_AFTER]).numpy(),
     }  # fmt: skip
 
 
@@ -98,7 +99,7 @@ def main(path: str) -> None:
     torch.manual_seed(0)
     tokenizer = file_tokenizer(GGUFReader(path))
     model = smollm2_torch.load(path, attention="eager")
-    kept: dict[str, np.ndarray] = {"column_ids": COLUMNS, "stream_after": np.array(STREAM_AFTER[:-1])}
+    kept: dict[str, np.ndarray] = {"column_ids": COLUMNS, "stream_after": np.array(STREAM_AFTER)}
     for name, prompt in PROMPTS.items():
         ids = tokenizer.encode(prompt).ids
         kept |= {f"{name}.{part}": value for part, value in look(model, ids).items()}
@@ -110,8 +111,8 @@ def main(path: str) -> None:
         print(name, len(ids), repr(tokenizer.decode([int(best)])), np.exp(kept[f"{name}.top_log_p"][-1, 0]))
         if name in GREEDY:
             print("   ", repr(tokenizer.decode(kept[f"{name}.greedy"].tolist())))
-    versions = {"torch": torch.__version__, "transformers": transformers.__version__,
-                "tokenizers": tokenizers.__version__, "numpy": np.__version__, "python": platform.python_version()}  # fmt: skip
+    versions = {module.__name__: module.__version__ for module in (torch, transformers, tokenizers, np)}
+    versions["python"] = platform.python_version()
     kept["about"] = np.array(json.dumps({"prompts": PROMPTS, "versions": versions, "seed": 0}))
     out = Path(__file__).parent.parent / "goldens" / "smollm2.npz"
     np.savez_compressed(out, **kept)

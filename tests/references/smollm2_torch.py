@@ -1,7 +1,7 @@
 """SmolLM2-135M-Instruct in PyTorch: Hugging Face's LlamaForCausalLM with the GGUF file's dequantised weights, float32.
 
-Shared by make_smollm2_goldens.py and benchmarks/bench_model.py. Needs an environment of its own, with
-`pip install torch==2.13.0 transformers==5.23.0 gguf==0.19.0`, and the path of the GGUF file. Nothing of the engine is used.
+Shared by make_smollm2_goldens.py and benchmarks/bench_model.py. Needs an environment of its own, made with
+`pip install torch==2.13.0 transformers==5.23.0 gguf==0.19.0`, and the path of the GGUF file; nothing of the engine.
 """
 
 from __future__ import annotations

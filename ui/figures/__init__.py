@@ -24,11 +24,12 @@ GRID_LIMIT = 16
 def numbers(values: Any) -> Any:
     """Arrays -> nested lists rounded to six significant digits; what is not finite becomes None, or ±1e999 as text."""
     array = np.asarray(values, dtype=np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         magnitude = np.where((array == 0) | ~np.isfinite(array), 0, np.floor(np.log10(np.abs(array))))
-    scale = 10.0 ** (SIGNIFICANT - 1 - magnitude)
-    rounded = np.where(np.isfinite(array), np.round(array * scale) / scale, array)
-    return _finite(rounded.tolist())
+        scale = 10.0 ** (SIGNIFICANT - 1 - magnitude)
+        rounded = np.round(array * scale) / scale
+    # Infinities have no digits to round, and numbers below 1e-303 no scale that float64 can hold.
+    return _finite(np.where(np.isfinite(rounded), rounded, array).tolist())
 
 
 def _finite(values: Any) -> Any:
@@ -89,7 +90,7 @@ def matrix(
 def heads_map(
     values: Any, *, title: str, pick: Sequence[str], picked: Sequence[int], limit: float | None = None
 ) -> Picture:
-    """One number for each head of each layer (layers, heads), as a heatmap that a reader clicks into."""
+    """One number for each head of each layer (heads, layers), as a heatmap that a reader clicks into."""
     array = np.asarray(values)
     return _without_empty(
         kind="heatmap",
@@ -97,8 +98,8 @@ def heads_map(
         tensor="attn",
         name="heads",
         values=numbers(array),
-        rows=[f"layer {i}" if i % 5 == 0 else str(i) for i in range(array.shape[0])],
-        columns=[str(i) for i in range(array.shape[1])],
+        rows=[f"head {i}" for i in range(array.shape[0])],
+        columns=[f"layer {i}" if i % 5 == 0 else str(i) for i in range(array.shape[1])],
         scale="share",
         limit=float(limit or array.max()),
         pick=list(pick),
@@ -150,8 +151,9 @@ def curve(
     log_x: bool = False,
     log_y: bool = False,
     points: bool = False,
+    dots: Sequence[int] = (),
 ) -> Picture:
-    """Lines (name, x, y) over shared axes, with an optional live marker."""
+    """Lines (name, x, y) over shared axes, with an optional live marker; the series in `dots` are points alone."""
     return _without_empty(
         kind="curve",
         title=title,
@@ -163,6 +165,7 @@ def curve(
         log_x=log_x or None,
         log_y=log_y or None,
         points=points or None,
+        dots=list(dots),
     )
 
 
@@ -212,8 +215,16 @@ def network(
     columns: Sequence[str] = (),
     pick: str = "",
     picked: int | None = None,
+    gap: tuple[int, int] | None = None,
+    edge_values: bool = False,
 ) -> Picture:
-    """Nodes {id, label, value, grad, column, row, tensor, note} and edges {from, to, value, grad, note}."""
+    """Nodes {id, label, value, grad, column, row, tensor, note, state}, edges {from, to, value, grad, text, note, via}.
+
+    A node's `state` is "wanted" (thick outline) or "input" (dashed). An edge is drawn as thick as its `value`; its
+    label is its `text`, or with `edge_values` its value and gradient; `via` lists the (column, row) it bends at. `gap`
+    is the least distance of columns and rows in pixels: a picture wider than the page scrolls. Hovering writes `note`
+    below the picture.
+    """
     return _without_empty(
         kind="network",
         title=title,
@@ -222,6 +233,8 @@ def network(
         columns=list(columns),
         pick=pick,
         picked=picked,
+        gap=list(gap) if gap else None,
+        edge_values=edge_values or None,
     )
 
 
@@ -244,6 +257,11 @@ def chart(data: Sequence[dict[str, Any]], layout: dict[str, Any], *, title: str)
 def words(text: str, *, title: str = "", style: str = "") -> Picture:
     """A passage of plain text in the picture, for example what a model wrote."""
     return _without_empty(kind="words", title=title, text=text, style=style)
+
+
+def stage(title: str, note: str, link: str, part: Picture) -> Picture:
+    """One stage of a path: its name, a line about it, a link to its chapter, and the stage's own picture."""
+    return {"kind": "stage", "title": title, "note": note, "link": link, "part": part}
 
 
 def sign(symbol: str) -> Picture:

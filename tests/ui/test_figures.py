@@ -1,0 +1,92 @@
+"""Pictures: numbers rounded once to six digits, what is not finite kept apart, nothing that JSON cannot hold."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ui import figures
+from ui.figures import numbers
+
+
+@settings(deadline=None, max_examples=400)
+@given(st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=True))
+def test_a_number_keeps_six_significant_digits(value: float) -> None:
+    shown = numbers(value)
+    assert math.isclose(shown, value, rel_tol=5.1e-6)
+    assert (shown < 0) == (value < 0)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.floats(min_value=1e-12, max_value=1e5))
+def test_a_rounded_number_is_short_in_json(value: float) -> None:
+    digits = json.dumps(numbers(value)).partition("e")[0].replace(".", "").strip("0")
+    assert len(digits) <= figures.SIGNIFICANT
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.floats(), st.floats(width=32))
+def test_rounding_twice_changes_nothing_and_json_holds_it(wide: float, narrow: float) -> None:
+    for value in (wide, np.float32(narrow)):
+        shown = numbers(value)
+        json.dumps(shown, allow_nan=False)
+        if isinstance(shown, float):
+            assert math.isclose(numbers(shown), shown, rel_tol=1e-12)
+
+
+def test_what_is_not_finite_is_a_word() -> None:
+    assert numbers([np.nan, np.inf, -np.inf, 0.0, None]) == ["nan", "inf", "-inf", 0.0, "nan"]
+    assert numbers(np.array([[True, False]])) == [[1.0, 0.0]]
+    assert numbers([]) == []
+    assert numbers(np.zeros((2, 0))) == [[], []]
+    assert numbers(np.float32(0.1)) == 0.1, "a float32 shows no digits that it does not have"
+    assert numbers(1.5e308) == 1.5e308
+    assert numbers(5e-324) == 5e-324
+
+
+def test_a_matrix_is_readable_text_while_it_is_small() -> None:
+    assert figures.matrix(np.zeros((16, 16)), title="M", tensor="q", name="m")["kind"] == "grid"
+    assert figures.matrix(np.zeros((16, 17)), title="M", tensor="q", name="m")["kind"] == "heatmap"
+    assert figures.matrix(np.zeros((17, 1)), title="M", tensor="q", name="m")["kind"] == "heatmap"
+    assert figures.matrix(np.zeros(3), title="M", tensor="q", name="m")["values"] == [[0.0, 0.0, 0.0]]
+
+
+def test_what_was_not_given_is_not_sent_but_zero_is() -> None:
+    picture = figures.bars(["a"], [0.0], title="B", tensor="q", picked=0)
+    assert picture["picked"] == 0
+    assert "pick" not in picture
+    assert "limit" not in picture
+    assert figures.bars([], [], title="B", tensor="q")["values"] == []
+
+
+AWKWARD = "\u202e<script>\"'&{{x|y}}</script>"
+EXAMPLES: dict[str, Any] = {
+    "matrix": figures.matrix(np.full((2, 2), np.inf), title=AWKWARD, tensor="q", name="m", rows=["a", "b"], limit=1.0),
+    "heatmap": figures.matrix(np.full((20, 2), np.nan, np.float32), title="H", tensor="q", name="h", picked=3, pick="x"),
+    "bars": figures.bars([AWKWARD], np.float32([np.nan]), title="B", tensor="logits", limit=2.0),
+    "curve": figures.curve([("f", np.arange(3), np.log(np.arange(3) + 1))], title="C", x_label="x", y_label="y"),
+    "marker": figures.curve([], title="C", x_label="x", y_label="y", marker=(np.float32(1), np.nan)),
+    "tokens": figures.tokens([{"text": AWKWARD, "id": 1}], shares=np.float32([0.5]), picked=0, pick="x"),
+    "arcs": figures.arcs(["a", "b"], np.float32([0.5, 0.5]), title="A", selected=1),
+    "network": figures.network(
+        [{"id": "a", "label": "a", "value": np.float32(1), "column": 0, "row": 0}], [], title="N"
+    ),
+    "readouts": figures.readouts([("a", 1)]),
+    "table": figures.table(["a"], [[np.float64(0.1)], ["b"], [3]], title="T"),
+    "chart": figures.chart([{"x": [1], "y": [2]}], {}, title="P"),
+    "words": figures.words(AWKWARD),
+    "row": figures.row(figures.sign("×"), figures.words("")),
+    "stack": figures.stack(),
+}
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_picture_is_plain_json(name: str) -> None:
+    picture = EXAMPLES[name]
+    assert json.loads(json.dumps(picture, allow_nan=False)) == picture
