@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from engine.arrays import Array
+from engine.ledger import Config
 from engine.rope import rotate
 
 Seen = Mapping[str, Any]
@@ -102,20 +103,23 @@ def switch_off_ffn(block: int) -> Edit:
 
 def switch_off_norm(block: int, sublayer: str = "attn") -> Edit:
     """The stream goes into the sublayer ("attn" or "ffn") as it is."""
-    return {f"blk.{block}.{sublayer}.norm": lambda value, seen: seen[_stream_before(block, sublayer)]}
+    before, _ = _stream_around(block, sublayer)
+    return {f"blk.{block}.{sublayer}.norm": lambda value, seen: seen[before]}
 
 
 def switch_off_residual(block: int, sublayer: str = "attn") -> Edit:
     """The stream after the sublayer ("attn" or "ffn") is the sublayer's output alone, without what came before."""
-    after = f"blk.{block}.attn.resid" if sublayer == "attn" else f"blk.{block}.resid"
+    _, after = _stream_around(block, sublayer)
     return {after: lambda value, seen: seen[f"blk.{block}.{sublayer}.out"]}
 
 
-def _stream_before(block: int, sublayer: str) -> str:
-    if sublayer not in ("attn", "ffn"):
-        raise ValueError(f'A block\'s sublayers are "attn" and "ffn", not {sublayer!r}.')
+def _stream_around(block: int, sublayer: str) -> tuple[str, str]:
+    """Names of the stream before and after a sublayer."""
     before = f"blk.{block - 1}.resid" if block else "embed"
-    return before if sublayer == "attn" else f"blk.{block}.attn.resid"
+    names = {"attn": (before, f"blk.{block}.attn.resid"), "ffn": (f"blk.{block}.attn.resid", f"blk.{block}.resid")}
+    if sublayer not in names:
+        raise ValueError(f'A block\'s sublayers are "attn" and "ffn", not {sublayer!r}.')
+    return names[sublayer]
 
 
 def switch_off_rope() -> Edit:
@@ -128,10 +132,11 @@ def move_positions(move: Callable[[np.ndarray], np.ndarray]) -> Edit:
     return {"positions": lambda value, seen: move(value)}
 
 
-def other_rope(blocks: int, **arguments: Any) -> Edit:
-    """RoPE done otherwise in all blocks: `layout="half"` (wrong pairs for these weights), `base`, `scaling`."""
+def other_rope(config: Config, **arguments: Any) -> Edit:
+    """RoPE done otherwise in all blocks: `layout="half"` (the wrong pairs for these weights), `base`, `scaling`."""
+    arguments = {"base": config.rope_base, **arguments}
 
     def turned(raw: str) -> Callable[[Any, Seen], Any]:
         return lambda value, seen: rotate(seen[raw], seen["positions"], **arguments)
 
-    return {f"blk.{i}.attn.{name}": turned(f"blk.{i}.attn.{name}_raw") for i in range(blocks) for name in "qk"}
+    return {f"blk.{i}.attn.{name}": turned(f"blk.{i}.attn.{name}_raw") for i in range(config.layers) for name in "qk"}

@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from engine.arrays import Array
 from engine.backpropagation import value_and_grad
@@ -34,6 +34,7 @@ from engine.weights import SOURCES, Config, ModelBroken, ModelMissing, Weights, 
 
 __all__ = ["Model", "ModelBroken", "ModelMissing", "Step", "available", "load"]
 
+Ids = Sequence[int] | np.ndarray  # token ids, whole numbers
 TRACE_BYTES = 128 * 2**20  # what one process keeps of finished runs; a text of 16 tokens takes 23 MB
 END_IDS = (0, 2)  # <|endoftext|> and <|im_end|>
 
@@ -60,7 +61,7 @@ class Model:
 
     def forward(
         self,
-        ids: Sequence[int] | Int[Array, "T"],
+        ids: Ids,
         cache: KVCache | None = None,
         trace: MutableMapping[str, Any] | None = None,
         edit: Edit | None = None,
@@ -92,7 +93,7 @@ class Model:
             tap.check_all_used()
         return logits
 
-    def trace(self, ids: Sequence[int]) -> Mapping[str, Array]:
+    def trace(self, ids: Ids) -> Mapping[str, Array]:
         """Every activation of a text, read-only; kept, so that the second look at a sentence costs nothing."""
         key = tuple(map(int, ids))
 
@@ -105,7 +106,7 @@ class Model:
 
         return self.memo.get(("trace", key), run)
 
-    def surprisal(self, ids: Sequence[int], edit: Edit | None = None) -> Float[Array, " predicted"]:
+    def surprisal(self, ids: Ids, edit: Edit | None = None) -> Float[Array, " predicted"]:
         """-log p of each token given those before it, in nats; the first token has none.
 
         Raises ValueError for fewer than two tokens.
@@ -114,7 +115,7 @@ class Model:
             raise ValueError("A loss needs at least two tokens: the first only serves to predict the second.")
         return surprisal(self.forward(ids, edit=edit)[:-1], np.asarray(ids)[1:])
 
-    def loss(self, ids: Sequence[int], edit: Edit | None = None, target: int | None = None) -> Float[Array, ""]:
+    def loss(self, ids: Ids, edit: Edit | None = None, target: int | None = None) -> Float[Array, ""]:
         """Mean surprisal in nats a token: the next-token cross entropy. exp of it is the perplexity.
 
         With `target`, the surprisal of the token at that position alone. Raises ValueError for a position without one.
@@ -124,7 +125,7 @@ class Model:
             raise ValueError(f"The model guesses the tokens at positions 1 to {len(ids) - 1}, not the one at {target}.")
         return np.mean(surprisals) if target is None else surprisals[target - 1]
 
-    def embedding_gradient(self, ids: Sequence[int], target: int | None = None) -> tuple[float, Float[Array, "T D"]]:
+    def embedding_gradient(self, ids: Ids, target: int | None = None) -> tuple[float, Float[Array, "T D"]]:
         """The loss, and its gradient with respect to the input vectors, through all blocks; read-only, and kept.
 
         The loss is the mean over the text, or with `target` the surprisal of the token at that position.
@@ -141,7 +142,7 @@ class Model:
 
     def generate(
         self,
-        ids: Sequence[int],
+        ids: Ids,
         tokens: int = 64,
         choose: Callable[[np.ndarray, list[int]], int] = lambda logits, ids: int(np.argmax(logits)),
         cached: bool = True,
@@ -177,7 +178,7 @@ class Model:
         """The same model with weights converted, for checks in float64 (1.1 GB)."""
         return dataclasses.replace(self, weights=self.weights.astype(dtype), memo=Memo(TRACE_BYTES))
 
-    def _checked(self, ids: Sequence[int] | np.ndarray, start: int) -> np.ndarray:
+    def _checked(self, ids: Ids, start: int) -> np.ndarray:
         array = np.asarray(ids)
         if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
             raise ValueError("The model needs at least one token id, as a list of whole numbers.")

@@ -41,13 +41,14 @@ LLAMA = CONFIGS["Llama 3.1 8B"]
         ),
         Slider("sharpness", "Sharpness of the match", 1.0, 0.0, 4.0, 0.1),
         Toggle("causal", "Causal mask", True),
+        Toggle("divide", "Divide by √d", True),
         Pick("word", "Word that asks", -1),
     ],
     runs=[words.attend, engine.attention, softmax],
     snippet="""
         from engine.word_attention import SENTENCES, attend
 
-        result = attend(SENTENCES[{example!r}], sharpness={sharpness}, causal={causal})
+        result = attend(SENTENCES[{example!r}], sharpness={sharpness}, causal={causal}, divide={divide})
         weights, output = result.attention.weights, result.attention.output
         print(weights.round(3))
     """,
@@ -63,35 +64,36 @@ LLAMA = CONFIGS["Llama 3.1 8B"]
     ],
     height=640,
 )
-def meeting(example: str, sharpness: float, causal: bool, word: int) -> tuple[Any, ...]:
-    result = words.attend(words.SENTENCES[example], sharpness=sharpness, causal=causal)
+def meeting(example: str, sharpness: float, causal: bool, divide: bool, word: int) -> tuple[Any, ...]:
+    result = words.attend(words.SENTENCES[example], sharpness=sharpness, causal=causal, divide=divide)
     at = within(word, len(result.words))
     weights, scores = result.attention.weights, result.attention.masked
     asker, names, best = result.words[at], [*result.words], int(np.argmax(weights[at]))
+    divisor = (2 if divide else 1) / sharpness if sharpness else 1
     picture = stack(
         arcs(names, weights[at], title="Click a word: who does it listen to?", selected=at, pick="word"),
         matrix(
-            scores[at], title="Scores: query · key, divided by √4" + (f", times {sharpness:g}" if sharpness != 1 else ""), name="scores", tensor="attn",
-            columns=names, limit=4, product=("q", "k.T"), divide=2 / sharpness if sharpness else None,
+            scores[at], title="Scores: query · key" + (", divided by √4" if divide else "") + (f", times {sharpness:g}" if sharpness != 1 else ""), name="scores", tensor="attn",
+            columns=names, limit=4, product=("q", "k.T"), divide=divisor if divisor != 1 else None, key_columns="token",
         ),
-        matrix(weights[at], title="Weights: softmax of the scores", name="weights", tensor="attn", columns=names, scale="share", digits=3),
+        matrix(weights[at], title="Weights: softmax of the scores", name="weights", tensor="attn", columns=names, scale="share", digits=3, key_columns="token"),
         row(
             stack(
                 matrix(result.q[at], title=f"Query of “{asker}”: what it seeks", name="q", tensor="q", columns=words.QUERY_AXES, limit=2, digits=2),
                 matrix(result.attention.output[at], title=f"What “{asker}” takes away", name="output", tensor="v", columns=words.VALUE_AXES, limit=1, product=("weights", "v"), digits=2),
             ),
-            matrix(result.k, title="Keys: what each word offers", name="k", tensor="k", rows=names, columns=words.QUERY_AXES, limit=2, key_rows="word", digits=2),
-            matrix(result.v, title="Values: what each word passes on", name="v", tensor="v", columns=words.VALUE_AXES, limit=1, key_rows="word", digits=2),
+            matrix(result.k, title="Keys: what each word offers", name="k", tensor="k", rows=names, columns=words.QUERY_AXES, limit=2, key_rows="token", digits=2),
+            matrix(result.v, title="Values: what each word passes on", name="v", tensor="v", columns=words.VALUE_AXES, limit=1, key_rows="token", digits=2),
         ),
     )  # fmt: skip
     runner = int(np.argsort(-weights[at])[1]) if len(names) > 1 else at
     sentence = (
-        f"“{asker}” gives {{{{word:{best}|{weights[at, best]:.1%}}}}} of its attention to “{names[best]}”"
-        f" and {{{{word:{runner}|{weights[at, runner]:.1%}}}}} to “{names[runner]}”."
+        f"“{asker}” gives {{{{token:{best}|{weights[at, best]:.1%}}}}} of its attention to “{names[best]}”"
+        f" and {{{{token:{runner}|{weights[at, runner]:.1%}}}}} to “{names[runner]}”."
     )
     if causal and at < len(names) - 1:
         sentence += f" The {len(names) - 1 - at} words after it are hidden by the mask."
-    formula = _score_formula(result.q[at], result.k[best], sharpness)
+    formula = _score_formula(result.q[at], result.k[best], sharpness, divide)
     return (
         picture,
         sentence,
@@ -100,10 +102,13 @@ def meeting(example: str, sharpness: float, causal: bool, word: int) -> tuple[An
     )
 
 
-def _score_formula(q: np.ndarray, k: np.ndarray, sharpness: float) -> str:
+def _score_formula(q: np.ndarray, k: np.ndarray, sharpness: float, divide: bool) -> str:
+    """The winning score, its products written out."""
     products = " + ".join(rf"\q{{{number(a)}}} \cdot \k{{{number(b)}}}" for a, b in zip(q, k, strict=True))
     times = "" if sharpness == 1 else rf"{number(sharpness)} \cdot "
-    score = sharpness * float(q @ k) / len(q) ** 0.5
+    score = sharpness * float(q @ k) / (len(q) ** 0.5 if divide else 1)
+    if not divide:
+        return rf"\q{{q}} \cdot \k{{k}} = {times}({products}) = \attn{{{number(score)}}}"
     return rf"\frac{{\q{{q}} \cdot \k{{k}}}}{{\sqrt{{d}}}} = {times}\frac{{{products}}}{{\sqrt{{{len(q)}}}}} = \attn{{{number(score)}}}"
 
 

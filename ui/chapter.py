@@ -162,17 +162,11 @@ class Chapter:
         if section.kind == "code":
             return raw(function_html(self.code[section.content]), f"code-{index}", className="prose")
         lab = self.labs[section.content]
-        values, _ = lab.clean(lab.from_query(query))
-        return labs.component(lab, values)
+        return labs.component(lab, labs.first_answer(lab, query))
 
     def first_answers(self, query: Mapping[str, Any]) -> dict[str, Any]:
         """For each lab what the browser needs: its declaration, and for hand-sized labs the first picture."""
-        return {
-            lab.id: labs.declaration(lab)
-            | {"first": labs.compute(lab, lab.from_query(query))}
-            | ({"first": {"values": lab.clean(lab.from_query(query))[0]}} if lab.real or not lab.cached else {})
-            for lab in self.placed_labs
-        }
+        return {lab.id: labs.declaration(lab) | {"first": labs.first_answer(lab, query)} for lab in self.placed_labs}
 
     @cached_property
     def placed_labs(self) -> list[Lab]:
@@ -269,4 +263,8 @@ def written(value: Any) -> str:
 
 def as_script_json(value: Any) -> str:
     """JSON that is safe inside a script element."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c").replace("\u2028", "\\u2028")
+    return (
+        json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        .replace("<", "\\u003c")
+        .replace("\u2028", "\\u2028")
+    )

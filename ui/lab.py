@@ -10,6 +10,7 @@ import csv
 import inspect
 import io
 import logging
+import re
 import textwrap
 import threading
 import time
@@ -35,6 +36,9 @@ log = logging.getLogger("glassbox")
 
 LABS: dict[str, Lab] = {}
 """Every lab of every chapter, by id. The tests walk through it."""
+
+_QUANTITY = re.compile(r"\{\{[^|{}]+\|([^{}]*)\}\}")
+"""A named quantity in a sentence, {{name|what is read}}; see assets/js/00-core.js."""
 
 SENTENCE_LIMIT = 400
 DEFAULT_SENTENCE = "The animal did not cross the street because it was too"
@@ -177,7 +181,9 @@ class ReaderError(Exception):
 
 def is_sentence(text: str) -> bool:
     """Engine errors are written for readers; NumPy's own are not, and do not look like a sentence."""
-    return bool(text) and (text[0].isupper() or not text[0].isalpha()) and text.endswith((".", "?")) and "\n" not in text
+    return (
+        bool(text) and (text[0].isupper() or not text[0].isalpha()) and text.endswith((".", "?")) and "\n" not in text
+    )
 
 
 def data_of(lab: Lab, raw_values: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,7 +194,9 @@ def data_of(lab: Lab, raw_values: Mapping[str, Any]) -> dict[str, Any]:
 
 def as_json(lab: Lab, values: Mapping[str, Any], data: Mapping[str, Any]) -> bytes:
     plain = {name: np.asarray(v).tolist() if isinstance(v, np.ndarray) else v for name, v in data.items()}
-    return orjson.dumps({"lab": lab.id, "values": values, "data": plain}, option=orjson.OPT_SERIALIZE_NUMPY, default=str)
+    return orjson.dumps(
+        {"lab": lab.id, "values": values, "data": plain}, option=orjson.OPT_SERIALIZE_NUMPY, default=str
+    )
 
 
 def as_csv(data: Mapping[str, Any]) -> str:
@@ -236,14 +244,23 @@ def register(lab: Lab) -> None:
         return compute(lab, sent if isinstance(sent, dict) else {})
 
 
-def component(lab: Lab, values: Mapping[str, Any]) -> Component:
+def first_answer(lab: Lab, query: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page shows at first for a link's query; real-model labs and measurements wait until they are seen."""
+    if lab.real or not lab.cached:
+        values, notes = lab.clean(lab.from_query(query))
+        return {"values": values, "notes": notes}
+    return compute(lab, lab.from_query(query))
+
+
+def component(lab: Lab, answer: Mapping[str, Any]) -> Component:
     """The lab as Dash components; what Dash need not know about is one piece of HTML, moved in from the first response."""
+    values = answer["values"]
     controls = [control.component(lab.dom_id(control.name), values[control.name]) for control in lab.controls]
     return html.Section(
         [
             raw(_head(lab), f"{lab.id}-head"),
             html.Div(controls, className="controls", hidden=not controls),
-            raw(_stage(lab), f"{lab.id}-stage"),
+            raw(_stage(lab, answer), f"{lab.id}-stage"),
             dcc.Store(id=f"{lab.id}-asked"),
             dcc.Store(id=f"{lab.id}-answer"),
         ],
@@ -281,7 +298,10 @@ def _preset(lab: Lab, preset: Preset) -> str:
     return f'<button type="button" class="preset" data-set="{lab.id}" data-values="{values}"{title}>{label}</button>'
 
 
-def _stage(lab: Lab) -> str:
+def _stage(lab: Lab, answer: Mapping[str, Any]) -> str:
+    """Where the picture is painted; sentence and formula stand there already, for readers without JavaScript."""
+    sentence = escape(_QUANTITY.sub(r"\1", answer.get("sentence", "")))
+    message = escape(answer.get("error", ""))
     tools = (
         '<button type="button" data-tool="reset">Reset</button>'
         '<button type="button" data-tool="link">Copy link</button>'
@@ -290,10 +310,10 @@ def _stage(lab: Lab) -> str:
         '<button type="button" data-tool="picture">Picture</button>'
     )
     return (
-        f'<div class="lab-message" role="status"></div>'
+        f'<div class="lab-message" role="status">{message}</div>'
         f'<figure class="lab-figure" style="min-height:{lab.height}px">'
-        f'<div class="picture"></div><figcaption class="lab-sentence" aria-live="polite"></figcaption></figure>'
-        f'<div class="lab-formula"></div>'
+        f'<div class="picture"></div><figcaption class="lab-sentence" aria-live="polite">{sentence}</figcaption></figure>'
+        f'<div class="lab-formula">{answer.get("formula", "")}</div>'
         f'<div class="lab-tools" role="group" aria-label="Tools of this lab">{tools}<span class="lab-time"></span></div>'
         f'<div class="lab-code" hidden></div>'
     )

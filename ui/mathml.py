@@ -60,7 +60,11 @@ def _tighten(root: ET.Element) -> None:
             node.tag = _SPACE + "mi"
     for parent in list(root.iter()):
         for before, after in list(zip(parent, list(parent)[1:], strict=False)):
-            if before.tag == after.tag == _SPACE + "mo" and (before.text or "") in _RELATIONS and (after.text or "") in _SIGNS:
+            if (
+                before.tag == after.tag == _SPACE + "mo"
+                and (before.text or "") in _RELATIONS
+                and (after.text or "") in _SIGNS
+            ):
                 after.set("form", "prefix")
             if _is_word(before) and parent.tag not in _SCRIPTS and next(after.iter()).tag != _SPACE + "mo":
                 parent.insert(list(parent).index(after), ET.Element(_SPACE + "mspace", width="0.167em"))

@@ -1,10 +1,10 @@
 """A chapter's Markdown -> HTML sections, with labs, formulas, terms and computed numbers in their places.
 
-    $\\sqrt{d}$              a formula, typeset as MathML on the server
-    {{quote_tokens}}        a number that the chapter computes
-    [logit](term:logit)     a word that opens its one-line definition
-    [no mask](set:scores?mask=0)    words that set a lab's controls
-    ::: lab scores          places a lab;   ::: code attention   places the source of an engine function
+$\\sqrt{d}$              a formula, typeset as MathML on the server
+{{quote_tokens}}        a number that the chapter computes
+[logit](term:logit)     a word that opens its one-line definition
+[no mask](set:scores?mask=0)    words that set a lab's controls
+::: lab scores          places a lab;   ::: code attention   places the source of an engine function
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def function_html(function: Callable[..., Any]) -> str:
     """The source of an engine function as it stands in the file, with its full name above."""
     plain = inspect.unwrap(function)
     name = f"{plain.__module__}.{plain.__qualname__}"
-    return f'<figure class="source"><figcaption>{escape(name)}</figcaption>{code_html(inspect.getsource(plain))}</figure>'
+    return (
+        f'<figure class="source"><figcaption>{escape(name)}</figcaption>{code_html(inspect.getsource(plain))}</figure>'
+    )
 
 
 def inline(text: str, chapter: str = "") -> str:

@@ -98,7 +98,14 @@ def create_app(pages: Path) -> GlassBox:
         COMPRESS_CACHE_KEY=lambda sent: f"{sent.path}?{sent.args.get('m', '')}",
         COMPRESS_CACHE_BACKEND=StaticFilesOnly,
         COMPRESS_BR_LEVEL=6,
-        COMPRESS_MIMETYPES=["text/html", "text/css", "text/javascript", "application/json", "image/svg+xml", "text/csv"],
+        COMPRESS_MIMETYPES=[
+            "text/html",
+            "text/css",
+            "text/javascript",
+            "application/json",
+            "image/svg+xml",
+            "text/csv",
+        ],
         COMPRESS_MIN_SIZE=600,
     )
     app = GlassBox(
@@ -305,4 +312,3 @@ def _install_headers(app: Dash) -> None:
         if soft_404 and response.status_code == 200 and BOOK.at(path) is None:
             response.status_code = 404
         return response
-

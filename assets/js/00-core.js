@@ -56,14 +56,41 @@
     return scale === "share" ? Math.max(0, Math.min(1, x)) : Math.max(-1, Math.min(1, x));
   };
 
-  G.shade = function (strength, scale) {
-    const share = Math.round(Math.abs(strength) * 100);
-    const end = scale === "share" ? "--share" : strength < 0 ? "--negative" : "--positive";
-    return share ? `color-mix(in srgb, var(${end}) ${share}%, var(--zero))` : "var(--zero)";
+  // The theme's ends of the scales as red, green, blue; read once a theme.
+  let ends = null;
+  G.themeChanged = () => { ends = null; };
+  function scaleEnds() {
+    if (ends) return ends;
+    const css = getComputedStyle(document.documentElement);
+    ends = {};
+    for (const name of ["zero", "positive", "negative", "share", "masked"]) {
+      const hex = css.getPropertyValue("--" + name).trim().replace("#", "");
+      ends[name] = [0, 2, 4].map((k) => parseInt(hex.slice(k, k + 2), 16));
+    }
+    return ends;
+  }
+
+  // Colour of a value: between zero's colour and the end of its scale.
+  G.mix = function (strength, scale) {
+    const all = scaleEnds(), end = scale === "share" ? all.share : strength < 0 ? all.negative : all.positive, a = Math.abs(strength);
+    return all.zero.map((z, k) => Math.round(z + (end[k] - z) * a));
+  };
+  G.masked = () => scaleEnds().masked;
+  G.css = (rgb) => `rgb(${rgb.join(",")})`;
+
+  // Black or white, whichever reads better on a colour (WCAG relative luminance; never below 4.5 : 1).
+  G.ink = function (rgb) {
+    const [r, g, b] = rgb.map((c) => { const x = c / 255; return x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4; });
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b > 0.179 ? "#000" : "#fff";
   };
 
-  // Text becomes readable on its own background: strong colours carry the light ink.
-  G.ink = (strength) => (Math.abs(strength) > 0.55 ? "var(--ink-on-strong)" : "var(--ink)");
+  G.tint = function (node, strength, scale) {
+    const rgb = G.mix(strength, scale), ground = G.css(rgb);
+    if (node._ground === ground) return;
+    node._ground = ground;
+    node.style.background = ground;
+    node.style.color = G.ink(rgb);
+  };
 
   G.largest = (rows) => Math.max(1e-12, ...rows.flat().filter((v) => typeof v === "number").map(Math.abs));
 

@@ -90,8 +90,7 @@
         const value = p.values[i][j], cell = cells[i][j], strength = G.strength(value, p.scale, limit);
         const text = G.number(value, digits);
         if (cell.textContent !== text) cell.textContent = text;
-        cell.style.background = G.shade(strength, p.scale);
-        cell.style.color = G.ink(strength);
+        G.tint(cell, strength, p.scale);
         cell.classList.toggle("masked", typeof value !== "number");
       }
     }
@@ -239,9 +238,9 @@
     canvas.style.width = width + "px"; canvas.style.height = height + "px";
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     const limit = p.limit || (p.scale === "share" ? 1 : G.largest(p.values));
-    const colour = ramp(css, p.scale);
     for (let i = 0; i < R; i++) for (let j = 0; j < C; j++) {
-      pen.fillStyle = colour(G.strength(p.values[i][j], p.scale, limit), typeof p.values[i][j] !== "number");
+      const value = p.values[i][j];
+      pen.fillStyle = G.css(typeof value === "number" ? G.mix(G.strength(value, p.scale, limit), p.scale) : G.masked());
       pen.fillRect(left + j * size, top + i * high, Math.ceil(size) - (size > 8 ? 1 : 0), Math.ceil(high) - (high > 8 ? 1 : 0));
     }
     pen.font = font; pen.fillStyle = css.getPropertyValue("--ink"); pen.textBaseline = "middle";
@@ -258,21 +257,6 @@
   function outline(pen, g, [i, j], css) {
     pen.strokeStyle = css.getPropertyValue("--ink"); pen.lineWidth = 2;
     if (i < g.R && j < g.C) pen.strokeRect(g.left + j * g.size, g.top + i * g.high, g.size - 1, g.high - 1);
-  }
-
-  function rgb(text) {
-    const t = text.trim().replace("#", "");
-    return [0, 2, 4].map((k) => parseInt(t.slice(k, k + 2), 16));
-  }
-
-  function ramp(css, scale) {
-    const [zero, plus, minus, share] = ["--zero", "--positive", "--negative", "--share"].map((n) => rgb(css.getPropertyValue(n)));
-    const masked = css.getPropertyValue("--masked");
-    return (s, hidden) => {
-      if (hidden) return masked;
-      const end = scale === "share" ? share : s < 0 ? minus : plus, a = Math.abs(s);
-      return `rgb(${zero.map((z, k) => Math.round(z + (end[k] - z) * a)).join(",")})`;
-    };
   }
 
   function cellAt(node, event) {
@@ -362,12 +346,11 @@
     const limit = p.scale === "signed" && p.shares ? G.largest([p.shares]) : p.shares ? Math.max(1e-12, ...p.shares) : 1;
     [...body(node).firstChild.children].forEach((node, i) => {
       if (p.shares) {
-        const strength = G.strength(p.shares[i], p.scale, limit);
-        node.style.background = G.shade(strength, p.scale);
-        node.style.color = G.ink(strength);
+        G.tint(node, G.strength(p.shares[i], p.scale, limit), p.scale);
       }
       node.setAttribute("aria-pressed", p.picked === i);
       node.classList.toggle("picked", p.picked === i);
+      node.classList.toggle("marked", (p.marked || []).includes(i));
       if (!p.pick) node.removeAttribute("aria-pressed");
     });
   };
@@ -378,7 +361,7 @@
     if (piece.id !== undefined && !show.includes("no-ids")) inside.push(el("span", { class: "chip-id" }, String(piece.id)));
     if (piece.hex && piece.text !== undefined && show.includes("bytes")) inside.push(el("span", { class: "chip-bytes" }, piece.hex));
     if (piece.note) inside.push(el("span", { class: "chip-note" }, piece.note));
-    const attributes = { class: "chip" + (i % 2 ? " odd" : ""), "data-key": "token:" + i };
+    const attributes = { class: "chip" + (i % 2 ? " odd" : ""), "data-key": piece.key || "token:" + i };
     return p.pick ? el("button", { ...attributes, type: "button", "data-pick": i }, ...inside) : el("span", attributes, ...inside);
   }
 

@@ -278,10 +278,12 @@
     return { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: css.getPropertyValue("--sans"), color: ink, size: 13 }, margin: { l: 55, r: 15, t: 10, b: 45 }, height: 340, ...layout, xaxis: axis(layout.xaxis), yaxis: axis(layout.yaxis) };
   }
 
+  // After a change of theme or width: every picture is painted anew from the same numbers.
   G.repaint = function () {
-    // After a change of theme or width: pictures that hold pixels are drawn anew from the same numbers.
-    document.querySelectorAll(".pic-heatmap, .pic-curve, .pic-arcs, .pic-chart, .pic-network").forEach((node) => {
-      if (node._picture) G.painters[node._picture.kind](node, node._picture, node._lab);
-    });
+    G.themeChanged();
+    for (const lab of Object.values(G.labs)) {
+      const stage = lab.shown && lab.shown.picture && G.section(lab.id).querySelector(".lab-figure").firstElementChild;
+      if (stage) G.paint(stage, lab.shown.picture, lab);
+    }
   };
 })();

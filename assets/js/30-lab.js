@@ -143,13 +143,12 @@
 
   G.show = function (lab, answer) {
     const section = G.section(lab.id), find = (name) => section.querySelector("." + name);
-    section.querySelectorAll(".controls .control-note").forEach((node) => { node.textContent = ""; });
-    for (const [name, note] of Object.entries(answer.notes || {})) noteFor(lab, name, note);
+    G.showNotes(lab, answer.notes);
     find("lab-message").textContent = answer.error || "";
     section.classList.toggle("failed", !!answer.error);
     section.classList.remove("unseen");
-    lab.shown = answer;
     if (answer.error) return;
+    lab.shown = answer;
     G.limit(lab);
     lab.named = {};
     const stage = find("lab-figure").firstElementChild;
@@ -163,11 +162,15 @@
     stage.setAttribute("role", "group");
   };
 
-  function noteFor(lab, name, note) {
-    if (name === "sentence") { document.getElementById("sentence-note").textContent = note; return; }
-    const node = document.getElementById("live").classList.contains("on") ? document.querySelector(`#live [id="${lab.id}-${name}-note"]`) : document.getElementById(`${lab.id}-${name}-note`);
-    if (node) node.textContent = note;
-  }
+  // Beside each control: what was wrong with its value, and what was done instead.
+  G.showNotes = function (lab, notes) {
+    const section = G.section(lab.id);
+    section.querySelectorAll(".controls .control-note").forEach((node) => { node.textContent = ""; });
+    for (const [name, note] of Object.entries(notes || {})) {
+      const node = name === "sentence" ? document.getElementById("sentence-note") : section.querySelector(`[id="${lab.id}-${name}-note"]`);
+      if (node) node.textContent = note;
+    }
+  };
 
   // ---- links --------------------------------------------------------------------------------------------------------
 

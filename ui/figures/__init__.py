@@ -178,8 +178,13 @@ def tokens(
     shares: Any = None,
     show: Sequence[str] = (),
     scale: str = "share",
+    marked: Sequence[int] = (),
 ) -> Picture:
-    """Token chips. A piece is {text, id, bytes, note}; `shares` (one number a token) tints each chip."""
+    """Token chips. A piece is {text, id, hex, note, key}; `shares` (one number a token) tints each chip.
+
+    Without `text` a chip shows its bytes in hex. `show` may hold "bytes", "no-ids" and "plain" (spaces as they are);
+    the chips in `marked` stand out.
+    """
     return _without_empty(
         kind="tokens",
         title=title,
@@ -189,6 +194,7 @@ def tokens(
         shares=None if shares is None else numbers(shares),
         show=list(show),
         scale=scale,
+        marked=list(marked),
     )
 
 
