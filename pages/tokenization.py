@@ -84,8 +84,12 @@ def needed(text: str) -> str:
     return text
 
 
+def grouped(count: int) -> str:
+    return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
 def many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return f"{grouped(count)} {what}{'' if count == 1 else 's'}"
 
 
 def shortened(count: int) -> str:
@@ -293,7 +297,7 @@ def gally_misread() -> str:
 
 @chapter.number
 def sizes() -> str:
-    rows = [f"| {e.name} | {e.used_by} | {e.vocabulary_size:,} |".replace(",", " ") for e in ENCODINGS.values()]
+    rows = [f"| {e.name} | {e.used_by} | {grouped(e.vocabulary_size)} |" for e in ENCODINGS.values()]
     return "\n".join(rows)
 
 
@@ -337,14 +341,15 @@ def sizes() -> str:
 def units(text: str, encoding: str) -> tuple[Any, ...]:
     ways = engine.splittings(needed(text), encoding)
     names, lengths, distinct = ([getattr(way, f) for way in ways] for f in ("unit", "length", "distinct"))
-    vocabulary = ["no end" if way.possible is None else f"{way.possible:,}".replace(",", " ") for way in ways]
+    vocabulary = ["no end" if way.possible is None else grouped(way.possible) for way in ways]
     picture = stack(
         row(
             bars(names, lengths, title="Length of the sequence", tensor="tokens", keys=names),
             bars(names, distinct, title="Different units in this text", tensor="tokens", keys=names),
         ),
-        table(["cut into", "units", "different", "vocabulary for any text"],
-              [list(line) for line in zip(names, lengths, distinct, vocabulary, strict=True)], title="In numbers"),
+        table(["cut into", "units", "different", "for any text"],
+              [list(line) for line in zip(names, lengths, distinct, vocabulary, strict=True)],
+              title="Units, different ones among them, and the vocabulary that any text would need"),
     )  # fmt: skip
     by_name = dict(zip(names, lengths, strict=True))
     ratio = by_name["bytes"] / max(1, by_name["subwords"])
@@ -515,7 +520,7 @@ def maschinenbau_spaced() -> str:
         text = {text!r}
         bpe = train_bpe(text, 200, words={words})
         ids = bpe.encode(text, merges={merges})
-        sizes = bpe.sizes
+        sizes = list(bpe.sizes)
         for number, (left, right) in enumerate(bpe.merges[:{merges}]):
             print(256 + number, bpe.vocabulary[left], "+", bpe.vocabulary[right], bpe.counts[number], "times")
     """,
@@ -698,7 +703,7 @@ def special(text: str, encoding: str) -> tuple[Any, ...]:
     picture = stack(
         tokens([chip(t) for t in found[:CHIPS]], title="What the model gets",
                marked=[place for place, is_typed in enumerate(typed[:CHIPS]) if is_typed]),
-        table(["special token in your text", "id that a program would put", "ordinary tokens it became"], rows,
+        table(["special token", "its own id", "typed, it became tokens"], rows,
               title="Recognised, and taken as text"),
     )  # fmt: skip
     if names:
@@ -778,7 +783,7 @@ def real(sentence: str, extra: str, raw: bool) -> tuple[Any, ...]:
     )
     first = ", ".join(map(str, ids[:8])) + (r", \ldots" if len(ids) > 8 else "")
     formula = rf"\tokens{{x}} = ({first}) \in \{{0, \ldots, 49151\}}^{{{len(ids)}}}"
-    told = f"SmolLM2 reads this as {many(len(ids), 'number')} between 0 and 49\N{NARROW NO-BREAK SPACE}151.{lost}"
+    told = f"SmolLM2 reads this as {many(len(ids), 'number')} between 0 and {grouped(49151)}.{lost}"
     return picture, told, formula, {"ids": ids, "missing": sorted(engine.missing_bytes("smollm2"))}
 
 

@@ -1,13 +1,10 @@
 """Every test runs with the engine's declared shapes checked, and on one BLAS thread as the server does."""
 
 import os
-import sys
-from pathlib import Path
 from typing import Any
 
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # plain `pytest` finds the project too
 
 import pytest
 from jaxtyping import install_import_hook

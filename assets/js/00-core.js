@@ -39,7 +39,7 @@
     return text.replace("-", "−");
   };
 
-  G.percent = (value) => (typeof value === "number" ? (100 * value).toFixed(value !== 0 && Math.abs(value) < 0.1 ? 2 : 1) + " %" : "");
+  G.percent = (value) => (typeof value === "number" ? (100 * value).toFixed(value !== 0 && Math.abs(value) < 0.1 ? 2 : 1) + "%" : "");
 
   // Decimals that give the largest value of a matrix four significant digits, so that points align.
   G.decimals = function (values) {

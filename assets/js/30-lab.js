@@ -216,7 +216,7 @@
     },
     csv(lab) { download(lab, "csv"); },
     json(lab) { download(lab, "json"); },
-    picture(lab) { G.savePicture(lab); },
+    picture(lab) { G.savePicture(lab).catch(() => G.say("This browser cannot turn the picture into a file.")); },
   };
 
   const query = (lab) => new URLSearchParams(Object.entries(lab.controls).map(([name, key]) => [key, inLink(name === "sentence" ? G.sentence : lab.values[name])])).toString();
@@ -260,23 +260,45 @@
 
   // ---- pictures as files ----------------------------------------------------------------------------------------------
 
-  // The picture as it stands on the page, with its styles written into it: an SVG that any browser opens.
-  G.savePicture = function (lab) {
-    const source = G.section(lab.id).querySelector(".lab-figure"), box = source.getBoundingClientRect(), copy = source.cloneNode(true);
-    inline(source, copy);
-    source.querySelectorAll("canvas").forEach((canvas, i) => {
-      const image = G.el("img", { src: canvas.toDataURL(), width: canvas.clientWidth, height: canvas.clientHeight });
-      copy.querySelectorAll("canvas")[i] && copy.querySelectorAll("canvas")[i].setAttribute("data-drawn", i);
-      copy.querySelector(`[data-drawn="${i}"]`).replaceWith(image);
-    });
-    const ground = getComputedStyle(document.body).backgroundColor;
-    const page = new XMLSerializer().serializeToString(copy);
-    const width = Math.ceil(box.width), height = Math.ceil(box.height);
-    const text = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}"><rect width="100%" height="100%" fill="${ground}"/><foreignObject width="100%" height="100%">${page}</foreignObject></svg>`;
-    G.save(new Blob([text], { type: "image/svg+xml" }), lab.id + ".svg");
+  // The picture as it stands on the page, its styles and fonts written into it: a PNG at twice its size.
+  G.savePicture = async function (lab) {
+    const source = G.section(lab.id).querySelector(".lab-figure"), box = source.getBoundingClientRect();
+    const width = Math.ceil(box.width) + 32, height = Math.ceil(box.height) + 32;
+    const picture = await loaded(standalone(source, width, height, await fonts()));
+    const canvas = G.el("canvas", { width: 2 * width, height: 2 * height });
+    canvas.getContext("2d").drawImage(picture, 0, 0, 2 * width, 2 * height);
+    canvas.toBlob((blob) => G.save(blob, lab.id + ".png"));
   };
 
-  const KEPT = ["color", "background-color", "font-family", "font-size", "font-weight", "font-style", "display", "padding", "margin", "border", "border-radius", "text-align", "white-space", "fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "width", "height", "flex-direction", "flex-wrap", "gap", "align-items", "justify-content", "position", "left", "top", "grid-template-columns", "border-collapse", "line-height"];
+  function standalone(source, width, height, faces) {
+    const copy = source.cloneNode(true);
+    inline(source, copy);
+    const drawn = [...copy.querySelectorAll("canvas")];
+    source.querySelectorAll("canvas").forEach((canvas, i) => drawn[i].replaceWith(G.el("img", { src: canvas.toDataURL(), width: canvas.clientWidth, height: canvas.clientHeight })));
+    copy.style.margin = "16px";
+    const ground = getComputedStyle(document.body).backgroundColor, page = new XMLSerializer().serializeToString(copy);
+    const text = `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}"><style>${faces}</style><rect width="100%" height="100%" fill="${ground}"/><foreignObject width="100%" height="100%">${page}</foreignObject></svg>`;
+    return "data:image/svg+xml;charset=utf-8," + encodeURIComponent(text);
+  }
+
+  const loaded = (address) => new Promise((done, failed) => {
+    const image = new Image();
+    image.onload = () => done(image);
+    image.onerror = failed;
+    image.src = address;
+  });
+
+  async function fonts() {
+    const faces = await Promise.all([["Glass Box Serif", "serif"], ["Glass Box Sans", "sans"], ["Glass Box Mono", "mono"]].map(async ([family, file]) => {
+      const bytes = new Uint8Array(await (await fetch(`/assets/fonts/${file}.woff2`)).arrayBuffer());
+      let text = "";
+      for (let i = 0; i < bytes.length; i += 8192) text += String.fromCharCode(...bytes.subarray(i, i + 8192));
+      return `@font-face{font-family:"${family}";font-weight:400 700;src:url(data:font/woff2;base64,${btoa(text)})}`;
+    }));
+    return faces.join("");
+  }
+
+  const KEPT = ["box-sizing", "border-spacing", "min-width", "min-height", "flex", "overflow", "color", "background-color", "font-family", "font-size", "font-weight", "font-style", "display", "padding", "margin", "border", "border-radius", "text-align", "white-space", "fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "width", "height", "flex-direction", "flex-wrap", "gap", "align-items", "justify-content", "position", "left", "top", "grid-template-columns", "border-collapse", "line-height"];
   function inline(from, to) {
     const style = getComputedStyle(from);
     to.setAttribute("style", KEPT.map((name) => `${name}:${style.getPropertyValue(name)}`).join(";"));

@@ -292,7 +292,7 @@ def test_trace_of_chosen_names(tiny):
 def test_gradient_of_the_loss_with_respect_to_the_input_and_to_any_activation(tiny):
     ids = IDS[:3]
     for name in ("embed", "blk.0.attn.weights", "blk.1.attn.v", "blk.2.attn.k_raw"):
-        found = gradient_check(lambda value, name=name: tiny.loss(ids, {name: value}), (tiny.trace(ids)[name],))
+        found = gradient_check(lambda value, name=name: tiny.loss(ids, {name: value}), (tiny.trace(ids)[name],), eps=1e-4)
         assert found.worst < 1e-6, name
     loss, gradient = tiny.embedding_gradient(ids)
     assert loss == pytest.approx(float(tiny.loss(ids)))
