@@ -37,7 +37,7 @@ LLAMA = CONFIGS["Llama 3.1 8B"]
             "example",
             "Sentence",
             "tired",
-            {name: text for name, text in words.SENTENCES.items()},
+            dict(words.SENTENCES),
         ),
         Slider("sharpness", "Sharpness of the match", 1.0, 0.0, 4.0, 0.1),
         Toggle("causal", "Causal mask", True),
@@ -70,22 +70,67 @@ def meeting(example: str, sharpness: float, causal: bool, divide: bool, word: in
     weights, scores = result.attention.weights, result.attention.masked
     asker, names, best = result.words[at], [*result.words], int(np.argmax(weights[at]))
     divisor = (2 if divide else 1) / sharpness if sharpness else 1
+    times = "" if sharpness == 1 else f", times {sharpness:g}"
     picture = stack(
         arcs(names, weights[at], title="Click a word: who does it listen to?", selected=at, pick="word"),
         matrix(
-            scores[at], title="Scores: query · key" + (", divided by √4" if divide else "") + (f", times {sharpness:g}" if sharpness != 1 else ""), name="scores", tensor="attn",
-            columns=names, limit=4, product=("q", "k.T"), divide=divisor if divisor != 1 else None, key_columns="token",
+            scores[at],
+            "Scores: query · key" + (", divided by √4" if divide else "") + times,
+            "attn",
+            "scores",
+            columns=names,
+            limit=4,
+            product=("q", "k.T"),
+            divide=divisor if divisor != 1 else None,
+            key_columns="token",
         ),
-        matrix(weights[at], title="Weights: softmax of the scores", name="weights", tensor="attn", columns=names, scale="share", digits=3, key_columns="token"),
+        matrix(
+            weights[at],
+            "Weights: softmax of the scores",
+            "attn",
+            "weights",
+            columns=names,
+            scale="share",
+            digits=3,
+            key_columns="token",
+        ),
         row(
             stack(
-                matrix(result.q[at], title=f"Query of “{asker}”: what it seeks", name="q", tensor="q", columns=words.QUERY_AXES, limit=2, digits=2),
-                matrix(result.attention.output[at], title=f"What “{asker}” takes away", name="output", tensor="v", columns=words.VALUE_AXES, limit=1, product=("weights", "v"), digits=2),
+                matrix(
+                    result.q[at], f"Query of “{asker}”: what it seeks", "q", columns=words.QUERY_AXES, limit=2, digits=2
+                ),
+                matrix(
+                    result.attention.output[at],
+                    f"What “{asker}” takes away",
+                    "v",
+                    "output",
+                    columns=words.VALUE_AXES,
+                    limit=1,
+                    product=("weights", "v"),
+                    digits=2,
+                ),
             ),
-            matrix(result.k, title="Keys: what each word offers", name="k", tensor="k", rows=names, columns=words.QUERY_AXES, limit=2, key_rows="token", digits=2),
-            matrix(result.v, title="Values: what each word passes on", name="v", tensor="v", columns=words.VALUE_AXES, limit=1, key_rows="token", digits=2),
+            matrix(
+                result.k,
+                "Keys: what each word offers",
+                "k",
+                rows=names,
+                columns=words.QUERY_AXES,
+                limit=2,
+                key_rows="token",
+                digits=2,
+            ),
+            matrix(
+                result.v,
+                "Values: what each word passes on",
+                "v",
+                columns=words.VALUE_AXES,
+                limit=1,
+                key_rows="token",
+                digits=2,
+            ),
         ),
-    )  # fmt: skip
+    )
     runner = int(np.argsort(-weights[at])[1]) if len(names) > 1 else at
     sentence = (
         f"“{asker}” gives {{{{token:{best}|{weights[at, best]:.1%}}}}} of its attention to “{names[best]}”"
@@ -109,7 +154,8 @@ def _score_formula(q: np.ndarray, k: np.ndarray, sharpness: float, divide: bool)
     score = sharpness * float(q @ k) / (len(q) ** 0.5 if divide else 1)
     if not divide:
         return rf"\q{{q}} \cdot \k{{k}} = {times}({products}) = \attn{{{number(score)}}}"
-    return rf"\frac{{\q{{q}} \cdot \k{{k}}}}{{\sqrt{{d}}}} = {times}\frac{{{products}}}{{\sqrt{{{len(q)}}}}} = \attn{{{number(score)}}}"
+    fraction = rf"{times}\frac{{{products}}}{{\sqrt{{{len(q)}}}}}"
+    return rf"\frac{{\q{{q}} \cdot \k{{k}}}}{{\sqrt{{d}}}} = {fraction} = \attn{{{number(score)}}}"
 
 
 @chapter.lab(
@@ -148,29 +194,50 @@ def random(seed: int, causal: bool, divide: bool, shared: bool) -> tuple[Any, ..
     names = [f"token {i + 1}" for i in range(4)]
     picture = stack(
         row(
-            matrix(q, title="Q (4 × 8)", name="q", tensor="q", rows=names, limit=3),
-            matrix(k, title="K (4 × 8)", name="k", tensor="k", rows=names, limit=3),
+            matrix(q, "Q (4 × 8)", "q", rows=names, limit=3),
+            matrix(k, "K (4 × 8)", "k", rows=names, limit=3),
         ),
         row(
-            matrix(result.scores, title="Scores = Q Kᵀ" + (" / √8" if divide else ""), name="scores", tensor="attn", rows=names, columns=names, limit=4, product=("q", "k.T"), divide=8**0.5 if divide else None),
+            matrix(
+                result.scores,
+                "Scores = Q Kᵀ" + (" / √8" if divide else ""),
+                "attn",
+                "scores",
+                rows=names,
+                columns=names,
+                limit=4,
+                product=("q", "k.T"),
+                divide=8**0.5 if divide else None,
+            ),
             sign("→"),
-            matrix(result.masked, title="Masked", name="masked", tensor="attn", rows=names, columns=names, limit=4),
+            matrix(result.masked, "Masked", "attn", "masked", rows=names, columns=names, limit=4),
             sign("→"),
-            matrix(result.weights, title="Weights = softmax of each row", name="weights", tensor="attn", rows=names, columns=names, scale="share", digits=3),
+            matrix(
+                result.weights,
+                "Weights = softmax of each row",
+                "attn",
+                "weights",
+                rows=names,
+                columns=names,
+                scale="share",
+                digits=3,
+            ),
         ),
         row(
-            matrix(v, title="V (4 × 8)", name="v", tensor="v", rows=names, limit=3),
-            matrix(result.output, title="Output = weights · V", name="output", tensor="v", rows=names, limit=3, product=("weights", "v")),
+            matrix(v, "V (4 × 8)", "v", rows=names, limit=3),
+            matrix(result.output, "Output = weights · V", "v", "output", rows=names, limit=3, product=("weights", "v")),
         ),
-    )  # fmt: skip
+    )
     own = float(np.mean(np.diagonal(result.weights)))
-    sentence = (
-        f"On average a token gives {own:.1%} of its attention to itself. Every row of weights sums to 1; "
-        + ("row 1 has no choice, since the mask leaves it only itself." if causal else "without the mask, row 1 may look ahead.")
-    )  # fmt: skip
+    sentence = f"On average a token gives {own:.1%} of its attention to itself. Every row of weights sums to 1; " + (
+        "row 1 has no choice, since the mask leaves it only itself."
+        if causal
+        else "without the mask, row 1 may look ahead."
+    )
+    powers = np.exp(result.scores[3])
     formula = (
         r"\attn{w_{4,1}} = \frac{e^{" + number(result.scores[3, 0]) + r"}}{\sum_j e^{s_{4,j}}} = "
-        rf"\frac{{{number(np.exp(result.scores[3, 0]))}}}{{{number(np.exp(result.scores[3]).sum())}}} = \attn{{{number(result.weights[3, 0])}}}"
+        rf"\frac{{{number(powers[0])}}}{{{number(powers.sum())}}} = \attn{{{number(result.weights[3, 0])}}}"
     )
     return picture, sentence, formula, {"q": q, "k": k, "v": v, "weights": result.weights, "output": result.output}
 
@@ -214,24 +281,42 @@ def break_it(power: int, sharpness: float, divide: bool, subtract_max: bool, see
     spreads = [study.spread(width, **settings).entropy for width in widths]
     names = [f"key {i + 1}" for i in range(8)]
     picture = stack(
-        readouts([("head width", str(now.width)), ("largest score", f"{now.largest:.4g}"), ("e to that", _power_of_e(now.largest)), ("entropy", f"{now.entropy:.3f} of {np.log(8):.3f} nats")]),
+        readouts(
+            [
+                ("head width", str(now.width)),
+                ("largest score", f"{now.largest:.4g}"),
+                ("e to that", _power_of_e(now.largest)),
+                ("entropy", f"{now.entropy:.3f} of {np.log(8):.3f} nats"),
+            ]
+        ),
         row(
             bars(names, now.result.scores[0], title="Scores", tensor="attn"),
             bars(names, now.result.weights[0], title="Weights", tensor="attn", share=True, limit=1),
         ),
-        curve([("entropy of the weights, in nats", widths, spreads)], title="The same query at every width", x_label="head width d", y_label="entropy", tensors=["attn"], log_x=True, points=True, marker=(now.width, now.entropy if np.isfinite(now.entropy) else 0.0)),
-    )  # fmt: skip
+        curve(
+            [("entropy of the weights, in nats", widths, spreads)],
+            title="The same query at every width",
+            x_label="head width d",
+            y_label="entropy",
+            tensors=["attn"],
+            log_x=True,
+            points=True,
+            marker=(now.width, now.entropy if np.isfinite(now.entropy) else 0.0),
+        ),
+    )
     if not np.isfinite(now.entropy):
         sentence = (
-            f"The largest score is {now.largest:.4g}. In float32 nothing above e⁸⁸·⁷ fits, so the softmax divides infinity "
-            "by infinity, and the weights are not numbers any more. Subtracting the maximum first would change nothing else."
+            f"The largest score is {now.largest:.4g}. In float32 nothing above e⁸⁸·⁷ fits, so the softmax divides "
+            "infinity by infinity, and the weights are not numbers any more. Subtracting the maximum first would "
+            "change nothing else."
         )
     else:
         top = float(np.max(now.result.weights))
-        sentence = (
-            f"At width {now.width} the largest of eight weights is {top:.1%}. "
-            + ("The scores keep their size at any width." if divide else f"Undivided, scores of random vectors grow like √{now.width} = {now.width**0.5:.3g}.")
-        )  # fmt: skip
+        sentence = f"At width {now.width} the largest of eight weights is {top:.1%}. " + (
+            "The scores keep their size at any width."
+            if divide
+            else f"Undivided, scores of random vectors grow like √{now.width} = {now.width**0.5:.3g}."
+        )
     formula = rf"\sqrt{{d}} = \sqrt{{{now.width}}} = {number(now.width**0.5)}"
     return (
         picture,
@@ -272,14 +357,29 @@ def measured(longest: int, run: int) -> tuple[Any, ...]:
     a, b, c = (1000 * part for part in timing.fit)
     picture = stack(
         curve(
-            [("measured, milliseconds", lengths, [1000 * s for s in timing.seconds]), ("fit", n, 1000 * timing.fitted(n))],
-            title=f"Run {run}: time of one head", x_label="tokens n", y_label="ms", tensors=["attn", "resid"], dots=[0],
+            [
+                ("measured, milliseconds", lengths, [1000 * s for s in timing.seconds]),
+                ("fit", n, 1000 * timing.fitted(n)),
+            ],
+            title=f"Run {run}: time of one head",
+            x_label="tokens n",
+            y_label="ms",
+            tensors=["attn", "resid"],
+            dots=[0],
         ),
-        readouts([("time, half the length", f"{1000 * timing.seconds[3]:.3g} ms"), ("time, full length", f"{1000 * timing.seconds[-1]:.3g} ms"), ("ratio", f"{timing.seconds[-1] / timing.seconds[3]:.2f}"), ("score matrix", _bytes(timing.score_bytes[-1]))]),
-    )  # fmt: skip
+        readouts(
+            [
+                ("time, half the length", f"{1000 * timing.seconds[3]:.3g} ms"),
+                ("time, full length", f"{1000 * timing.seconds[-1]:.3g} ms"),
+                ("ratio", f"{timing.seconds[-1] / timing.seconds[3]:.2f}"),
+                ("score matrix", _bytes(timing.score_bytes[-1])),
+            ]
+        ),
+    )
     sentence = (
-        f"Twice the tokens took {timing.seconds[-1] / timing.seconds[3]:.1f} times as long, from {lengths[3]} to {longest}. "
-        f"The n × n scores of this one head fill {_bytes(timing.score_bytes[-1])}; twice the tokens need exactly four times that."
+        f"Twice the tokens took {timing.seconds[-1] / timing.seconds[3]:.1f} times as long, from {lengths[3]} to "
+        f"{longest}. The n × n scores of this one head fill {_bytes(timing.score_bytes[-1])}; twice the tokens need "
+        "exactly four times that."
     )
     formula = rf"t(n) \approx {number(c, 3)} \cdot n^2 {signed(b, 3)} \cdot n {signed(a, 3)} \;\text{{ms}}"
     return picture, sentence, formula, {"lengths": np.array(lengths), "seconds": np.array(timing.seconds)}
@@ -386,16 +486,47 @@ def head(sentence: str, layer: int, head: int, query: int, key: int) -> tuple[An
     products = q * k
     names = [*reading.pieces]
     picture = stack(
-        arcs(names, weights[asks], title=f"Layer {layer}, head {head}: click a token to ask", selected=asks, pick="query"),
-        matrix(weights, title="Attention weights: each row is a token that asks; click a cell to open it", name="weights", tensor="attn", rows=names, columns=names, scale="share", pick=["query", "key"], picked=[asks, asked] if len(names) > 16 else asks, digits=2),
-        matrix(products.reshape(8, 8), title=f"The 64 products of “{spoken(names[asks])}” asking “{spoken(names[asked])}”: q × k, number by number", name="products", tensor="attn", digits=2),
-        readouts([("sum of the 64", f"{products.sum():.4f}"), ("divided by √64", f"{products.sum() / 8:.4f}"), ("score in the model", f"{scores[asks, asked]:.4f}"), ("weight", f"{weights[asks, asked]:.2%}"), ("entropy of the row", f"{float(entropy(weights[asks])):.3f} nats")]),
-    )  # fmt: skip
+        arcs(
+            names, weights[asks], title=f"Layer {layer}, head {head}: click a token to ask", selected=asks, pick="query"
+        ),
+        matrix(
+            weights,
+            "Attention weights: each row is a token that asks; click a cell to open it",
+            "attn",
+            "weights",
+            rows=names,
+            columns=names,
+            scale="share",
+            pick=["query", "key"],
+            picked=[asks, asked] if len(names) > 16 else asks,
+            digits=2,
+        ),
+        matrix(
+            products.reshape(8, 8),
+            f"The 64 products of “{spoken(names[asks])}” asking “{spoken(names[asked])}”: q × k, number by number",
+            "attn",
+            "products",
+            digits=2,
+        ),
+        readouts(
+            [
+                ("sum of the 64", f"{products.sum():.4f}"),
+                ("divided by √64", f"{products.sum() / 8:.4f}"),
+                ("score in the model", f"{scores[asks, asked]:.4f}"),
+                ("weight", f"{weights[asks, asked]:.2%}"),
+                ("entropy of the row", f"{float(entropy(weights[asks])):.3f} nats"),
+            ]
+        ),
+    )
     text = (
-        f"{reading.note}In layer {layer}, head {head}, “{spoken(names[asks])}” gives {weights[asks, asked]:.1%} of its attention to "
+        f"{reading.note}In layer {layer}, head {head}, “{spoken(names[asks])}” gives {weights[asks, asked]:.1%} of its "
+        "attention to "
         f"“{spoken(names[asked])}” and {weights[asks, 0]:.1%} to the first token."
     )
-    formula = rf"\frac{{\q{{q}} \cdot \k{{k}}}}{{\sqrt{{64}}}} = \frac{{{number(products.sum())}}}{{8}} = \attn{{{number(products.sum() / 8)}}}"
+    total = float(products.sum())
+    formula = (
+        rf"\frac{{\q{{q}} \cdot \k{{k}}}}{{\sqrt{{64}}}} = \frac{{{number(total)}}}{{8}} = \attn{{{number(total / 8)}}}"
+    )
     return picture, text, formula, {"weights": weights, "scores": scores, "products": products}
 
 
@@ -423,7 +554,8 @@ MEASURES = {
 
         trace = load().trace(encode({sentence!r}, "smollm2")[:48])
         measure = dict(first="first_token_share", previous="previous_token_share", entropy="mean_entropy")[{measure!r}]
-        measured = np.array([getattr(attention_study, measure)(trace[f"blk.{{layer}}.attn.weights"]) for layer in range(30)])
+        study = getattr(attention_study, measure)
+        measured = np.array([study(trace[f"blk.{{layer}}.attn.weights"]) for layer in range(30)])
         print(measured.round(2))
     """,
     provenance="SmolLM2's real weights, on the sentence at the top of the page",
@@ -441,24 +573,42 @@ def all_heads(sentence: str, measure: str, layer: int, head: int) -> tuple[Any, 
     received = weights[1:].mean(axis=0)
     names = [*reading.pieces]
     picture = stack(
-        heads_map(measured.T, title=f"{label}: 30 layers across, 9 heads down; click one", limit=limit, picked=[head, layer], pick=["head", "layer"]),
+        heads_map(
+            measured.T,
+            title=f"{label}: 30 layers across, 9 heads down; click one",
+            limit=limit,
+            picked=[head, layer],
+            pick=["head", "layer"],
+        ),
         row(
-            bars(names, received, title=f"Layer {layer}, head {head}: mean weight that each token receives", tensor="attn", share=True, limit=1),
+            bars(
+                names,
+                received,
+                title=f"Layer {layer}, head {head}: mean weight that each token receives",
+                tensor="attn",
+                share=True,
+                limit=1,
+            ),
             bars(names, lengths, title="Length of the value it would pass on", tensor="v"),
         ),
-    )  # fmt: skip
+    )
     mean = float(np.mean(measured))
     others = float(np.mean(lengths[1:]))
     text = (
-        f"{reading.note}Over all 270 heads the mean is {mean:.2f}. In layer {layer}, head {head}, the first token receives "
-        f"{received[0]:.1%} of the attention, and its value has length {lengths[0]:.2f}, against {others:.2f} for the others: "
-        + ("to attend to it is a way to add almost nothing." if lengths[0] < 0.6 * others else "here it does pass something on.")
-    )  # fmt: skip
+        f"{reading.note}Over all 270 heads the mean is {mean:.2f}. In layer {layer}, head {head}, the first token "
+        f"receives {received[0]:.1%} of the attention, and its value has length {lengths[0]:.2f}, against {others:.2f} "
+        "for the others: "
+        + (
+            "to attend to it is a way to add almost nothing."
+            if lengths[0] < 0.6 * others
+            else "here it does pass something on."
+        )
+    )
     formula = rf"\v{{\lVert v_1 \rVert}} = {number(lengths[0])}, \quad \text{{others: }} {number(others)}"
     return picture, text, formula, {"measured": measured, "value_lengths": lengths}
 
 
-# --- numbers of the prose ------------------------------------------------------------------------------------------------
+# --- numbers of the prose ------------------------------------------------------------
 
 
 @chapter.number
@@ -485,7 +635,7 @@ def tired_share() -> str:
     return f"{result.attention.weights[-1, result.words.index('animal')]:.0%}"
 
 
-# --- check yourself --------------------------------------------------------------------------------------------------------
+# --- check yourself ------------------------------------------------------------
 
 
 @chapter.answer

@@ -14,7 +14,7 @@ from engine.ledger import CONFIGS, total_parameters
 from engine.lens import logit_lens
 from engine.model import Model
 from engine.sampling import entropy, sample, softmax
-from engine.tokenization import ENCODINGS, decode, encode
+from engine.tokenization import ENCODINGS, decode
 from engine.weights import SOURCES
 from pages._reading import ENCODING, piece, read, spoken
 from ui.chapter import BOOK, Chapter
@@ -42,7 +42,7 @@ SHOWN = 8
         import numpy as np
         from engine.model import load
         from engine.sampling import sample
-        from engine.tokenization import decode, encode
+        from engine.tokenization import decode
 
         model, ids = load(), encode({sentence!r}, "smollm2")[:48]
         logits = model.trace(ids)["logits"][-1]
@@ -72,20 +72,64 @@ def path(sentence: str, temperature: float, seed: int, length: int) -> tuple[Any
     written = _write(model, reading.ids, temperature, seed, length)
     picture = stack(
         stage("Text", "What you typed.", "", words(sentence.strip())),
-        stage("Tokens", f"{len(names)} pieces, each with its number in a list of {model.config.vocabulary:,}.", "/tokenization",
-              tokens([{"text": name, "id": i} for name, i in zip(names, reading.ids, strict=True)], show=["plain"])),
-        stage("Vectors", f"Each number picks a row of {model.config.width} learned numbers. Here are the first {SHOWN} of each.", "/embeddings",
-              matrix(trace["embed"][:12, :SHOWN], title="", name="embed", tensor="resid", rows=names[:12], digits=3)),
-        stage("Blocks", f"{model.config.layers} times: look at the earlier tokens, then work on each. After every block, what “{last}” would lead to if the model stopped there.", "/block",
-              tokens(_lens_pieces(lens), shares=lens.probabilities[:, 0], show=["no-ids"])),
-        stage("Logits", f"One score for each of the {model.config.vocabulary:,} tokens. The highest {SHOWN}:", "/sampling",
-              bars([piece(int(i)) for i in top], logits[top], title="", tensor="logits")),
-        stage("Sampling", f"At temperature {temperature:g} the scores become shares, and one random number picks.", "/sampling",
-              stack(bars([piece(int(i)) for i in candidates], p[candidates], title="", tensor="logits", share=True, marked=[candidates.index(drawn.token)], limit=float(p.max())),
-                    readouts([("random number", f"{drawn.draw:.4f}"), ("picked", f"“{spoken(piece(drawn.token))}”"), ("its share", f"{p[drawn.token]:.2%}"), ("entropy", f"{float(entropy(p)):.2f} nats")]))),
-        stage("Output", "The token is added, and everything starts again with the longer text." if length == 1 else f"Written one token at a time, {length} tokens.", "/sampling",
-              words(sentence.strip() + written, style="output")),
-    )  # fmt: skip
+        stage(
+            "Tokens",
+            f"{len(names)} pieces, each with its number in a list of {model.config.vocabulary:,}.",
+            "/tokenization",
+            tokens([{"text": name, "id": i} for name, i in zip(names, reading.ids, strict=True)], show=["plain"]),
+        ),
+        stage(
+            "Vectors",
+            f"Each number picks a row of {model.config.width} learned numbers. Here are the first {SHOWN} of each.",
+            "/embeddings",
+            matrix(trace["embed"][:12, :SHOWN], "", "resid", "embed", rows=names[:12], digits=3),
+        ),
+        stage(
+            "Blocks",
+            f"{model.config.layers} times: look at the earlier tokens, then work on each. After every block, what “{last}” "
+            "would lead to if the model stopped there.",
+            "/block",
+            tokens(_lens_pieces(lens), shares=lens.probabilities[:, 0], show=["no-ids"]),
+        ),
+        stage(
+            "Logits",
+            f"One score for each of the {model.config.vocabulary:,} tokens. The highest {SHOWN}:",
+            "/sampling",
+            bars([piece(int(i)) for i in top], logits[top], title="", tensor="logits"),
+        ),
+        stage(
+            "Sampling",
+            f"At temperature {temperature:g} the scores become shares, and one random number picks.",
+            "/sampling",
+            stack(
+                bars(
+                    [piece(int(i)) for i in candidates],
+                    p[candidates],
+                    title="",
+                    tensor="logits",
+                    share=True,
+                    marked=[candidates.index(drawn.token)],
+                    limit=float(p.max()),
+                ),
+                readouts(
+                    [
+                        ("random number", f"{drawn.draw:.4f}"),
+                        ("picked", f"“{spoken(piece(drawn.token))}”"),
+                        ("its share", f"{p[drawn.token]:.2%}"),
+                        ("entropy", f"{float(entropy(p)):.2f} nats"),
+                    ]
+                ),
+            ),
+        ),
+        stage(
+            "Output",
+            "The token is added, and everything starts again with the longer text."
+            if length == 1
+            else f"Written one token at a time, {length} tokens.",
+            "/sampling",
+            words(sentence.strip() + written, style="output"),
+        ),
+    )
     text = (
         f"{reading.note}After “{last}” the model finds “{spoken(piece(int(top[0])))}” likeliest, with {p[top[0]]:.1%}. "
         f"The draw of {drawn.draw:.3f} picked “{spoken(piece(drawn.token))}”."
@@ -121,7 +165,7 @@ def _lens_pieces(lens: Any) -> list[dict[str, str]]:
     ]
 
 
-# --- numbers of the prose ------------------------------------------------------------------------------------------------
+# --- numbers of the prose ------------------------------------------------------------
 
 
 @chapter.number
@@ -154,7 +198,7 @@ def unwritten_chapters() -> int:
     return sum(not entry.written for entry in BOOK.entries)
 
 
-# --- check yourself --------------------------------------------------------------------------------------------------------
+# --- check yourself ------------------------------------------------------------
 
 
 @chapter.answer

@@ -96,6 +96,10 @@ def shortened(count: int) -> str:
     return f" The first {CHIPS} are drawn; the download has all." if count > CHIPS else ""
 
 
+def example(label: str, text: str, *, why: str, raw: bool = False) -> Preset:
+    return Preset(label, {"text": text, "raw": raw}, why)
+
+
 # Any text, cut -------------------------------------------------------------------------------------------------------
 
 
@@ -110,31 +114,20 @@ def shortened(count: int) -> str:
         Toggle("spaces", "Visible spaces", True),
     ],
     presets=[
-        Preset("English quote", {"text": QUOTE, "encoding": "o200k_base"},
-               "Every word is one token, the space before it included. Even “couldn't” has one of its own."),
-        Preset("Shouted", {"text": QUOTE.upper()},
-               "Capitals are rarer in the training text than small letters, so the same words fall into more pieces."),
-        Preset("German compound", {"text": "Maschinenbau, der Maschinenbau und die Donaudampfschifffahrtsgesellschaft"},
-               "Long compounds are cut where it pays, not where a German would put a hyphen. The first Maschinenbau "
+        example("English quote", QUOTE, why="Every word is one token, the space before it included. Even “couldn't” has one of its own."),
+        example("Shouted", QUOTE.upper(), why="Capitals are rarer in the training text than small letters, so the same words fall into more pieces."),
+        example("German compound", "Maschinenbau, der Maschinenbau und die Donaudampfschifffahrtsgesellschaft", why="Long compounds are cut where it pays, not where a German would put a hyphen. The first Maschinenbau "
                "stands without a space before it and gets other tokens than the second."),
-        Preset("Name", {"text": "Gally is a smart dog"},
-               "Five words, six tokens: the unusual name is cut in two."),
-        Preset("Japanese", {"text": "猫は椅子の上で眠っていて、犬はドアのところで待っている。", "raw": True},
-               "No spaces mark the words, and each character is three bytes. GPT-2's encoding often has no token "
+        example("Name", "Gally is a smart dog", why="Five words, six tokens: the unusual name is cut in two."),
+        example("Japanese", "猫は椅子の上で眠っていて、犬はドアのところで待っている。", raw=True, why="No spaces mark the words, and each character is three bytes. GPT-2's encoding often has no token "
                "for a whole character."),
-        Preset("Arabic", {"text": "القطة نائمة على الكرسي، والكلب ينتظر عند الباب."},
-               "The chips stand in the order of the bytes, from left to right; Arabic is read from right to left."),
-        Preset("Python", {"text": CODE},
-               "Runs of spaces count. The newer encodings have tokens for whole indents; GPT-2's needs one a space."),
-        Preset("Emoji", {"text": "👍🏽 👩‍👩‍👧 🇯🇵", "raw": True},
-               "A thumb with a skin tone is one picture, two characters and eight bytes. A family is five characters, "
+        example("Arabic", "القطة نائمة على الكرسي، والكلب ينتظر عند الباب.", why="The chips stand in the order of the bytes, from left to right; Arabic is read from right to left."),
+        example("Python", CODE, why="Runs of spaces count. The newer encodings have tokens for whole indents; GPT-2's needs one a space."),
+        example("Emoji", "👍🏽 👩‍👩‍👧 🇯🇵", raw=True, why="A thumb with a skin tone is one picture, two characters and eight bytes. A family is five characters, "
                "two of them invisible joiners."),
-        Preset("Numbers", {"text": "1234567 + 89 = 1234656; pi is 3.14159; today is 2026-11-21"},
-               "Groups of three from the left, or single digits, or whatever was frequent: it depends on the encoding, "
+        example("Numbers", "1234567 + 89 = 1234656; pi is 3.14159; today is 2026-11-21", why="Groups of three from the left, or single digits, or whatever was frequent: it depends on the encoding, "
                "and decides how hard sums are."),
-        Preset("Misspelled",
-               {"text": "Tokenization is definitely unbelievable.\nTokenisation is definately unbeleivable."},
-               "A slip of the pen breaks a word into pieces, unless so many people made it that it earned a token."),
+        example("Misspelled", "Tokenization is definitely unbelievable.\nTokenisation is definately unbeleivable.", why="A slip of the pen breaks a word into pieces, unless so many people made it that it earned a token."),
     ],
     runs=[engine.tokens, engine.encode, engine.count],
     snippet="""
@@ -501,8 +494,8 @@ def maschinenbau_spaced() -> str:
     presets=[
         Preset("Tongue-twister", {"text": WOODCHUCK, "merges": 20, "words": True},
                "Nine merges make “ wood” a token, and twelve “ chuck”. With them “ woodchuck” takes one more."),
-        Preset("A page of prose", {"text": RIVER, "merges": 120, "words": True},
-               "First letters that often meet, then endings and small words; only then the words of this one page."),
+        Preset("A page of prose", {"text": RIVER, "merges": 43, "words": True},
+               "“ the” comes third. By the forty-third merge, words of this one page have tokens: hills, water, river."),
         Preset("Sennrich's words", {"text": "low low low low low lower lower newest newest newest newest newest newest "
                                             "widest widest widest", "merges": 4, "words": True},
                "The example of the paper that brought byte-pair encoding to language: es, est, lo, low."),
@@ -565,7 +558,8 @@ def learned(trained: bpe.BPE, done: int) -> str:
         return f"No merge yet: the text is {many(trained.sizes[0], 'byte')}, and each is a token of its own."
     left, right = (bare(trained.vocabulary[i]) for i in trained.merges[done - 1])
     ended = "" if done < len(trained.merges) or done == MERGES else " Nothing is left to merge."
-    met = many(trained.counts[done - 1], "time")
+    times = trained.counts[done - 1]
+    met = f"{times} times" if times > 1 else "once, like every pair that is left"
     return (
         f"Merge {done} joins “{left}” and “{right}”, which stood side by side {met}; the new token is marked. "
         f"{many(trained.sizes[0], 'byte')} are now {many(trained.sizes[done], 'token')}.{ended}"

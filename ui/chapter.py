@@ -66,7 +66,7 @@ BOOK = Book()
 
 
 class Chapter:
-    """What a page file declares. `Chapter(__name__)` finds attention.md and attention.toml beside pages/attention.py."""
+    """What a page file declares. It finds attention.md and attention.toml beside pages/attention.py."""
 
     def __init__(self, module: str, folder: Path) -> None:
         self.slug = module.rsplit(".", 1)[-1].replace("_", "-")
@@ -152,9 +152,10 @@ class Chapter:
         parts: list[Component] = [raw(self._header(), "header")]
         for index, section in enumerate(self.sections):
             parts.append(self._section(section, index, query))
-        parts.append(raw(self._check() + self._end(), "end"))
+        parts.append(raw(self._check() + turn_html(self.entry), "end"))
         parts += [dcc.Store(id=f"{self.slug}-guess"), dcc.Store(id=f"{self.slug}-verdict")]
-        return html.Article(parts, id="page", className="chapter", **{"data-chapter": self.slug})
+        marked: dict[str, Any] = {"data-chapter": self.slug}
+        return html.Article(parts, id="page", className="chapter", **marked)
 
     def _section(self, section: Section, index: int, query: Mapping[str, Any]) -> Component:
         if section.kind == "prose":
@@ -187,7 +188,8 @@ class Chapter:
         asked = "".join(self._question(question, index) for index, question in enumerate(self.questions))
         return (
             '<section class="check" aria-labelledby="check-title"><h2 id="check-title">Check yourself</h2>'
-            "<p>Guess first. The engine computes the answer when you have chosen. Your answers stay in this browser.</p>"
+            "<p>Guess first. The engine computes the answer when you have chosen. "
+            "Your answers stay in this browser.</p>"
             f"{asked}</section>"
         )
 
@@ -201,12 +203,6 @@ class Chapter:
             f'<fieldset class="question" data-question="{index}" data-uses="{uses}"><legend>{inline(question["ask"])}'
             f'</legend><div class="choices">{choices}</div><p class="verdict" role="status"></p></fieldset>'
         )
-
-    def _end(self) -> str:
-        before, after = BOOK.neighbours(self.entry)
-        back = f'<a rel="prev" href="{before.path}"><small>Previous</small>{escape(before.title)}</a>' if before else ""
-        on = f'<a rel="next" href="{after.path}"><small>Next</small>{escape(after.title)}</a>' if after else ""
-        return f'<nav class="turn" aria-label="Previous and next chapter">{back}{on}</nav>'
 
     # -- check yourself --------------------------------------------------------------------------------------------
 
@@ -245,6 +241,14 @@ class Chapter:
         if "lab" in question:
             values, _ = self.labs[question["lab"]].clean(raw_values if isinstance(raw_values, dict) else {})
         return self.answers[question["answer"]](**values)
+
+
+def turn_html(entry: Entry) -> str:
+    """The way to the chapter before and the one after."""
+    before, after = BOOK.neighbours(entry)
+    back = f'<a rel="prev" href="{before.path}"><small>Previous</small>{escape(before.title)}</a>' if before else ""
+    on = f'<a rel="next" href="{after.path}"><small>Next</small>{escape(after.title)}</a>' if after else ""
+    return f'<nav class="turn" aria-label="Previous and next chapter">{back}{on}</nav>'
 
 
 def right_choice(question: Mapping[str, Any], computed: Any) -> int:

@@ -26,7 +26,7 @@ def clean_text(raw: Any, limit: int) -> Cleaned:
     text = raw if isinstance(raw, str) else ""
     notes = []
     paired = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if paired != text or "\ufffd" in paired and "\ufffd" not in text:
+    if paired != text:
         notes.append("Half of a surrogate pair is not a character; it was replaced by U+FFFD.")
     visible = _NEVER_SHOWN.sub("", paired)
     if visible != paired:

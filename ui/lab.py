@@ -229,7 +229,7 @@ def snippet(lab: Lab, values: Mapping[str, Any]) -> str:
 
 
 def register(lab: Lab) -> None:
-    """Make the lab's callback: the reader's values in one Store, the answer in another (assets/js/30-lab.js calls it)."""
+    """Make the lab's callback: the reader's values in one Store, the answer in another (see assets/js/30-lab.js)."""
     if lab.id in LABS:
         raise RuntimeError(f"two labs are called {lab.id}")
     LABS[lab.id] = lab
@@ -253,9 +253,10 @@ def first_answer(lab: Lab, query: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def component(lab: Lab, answer: Mapping[str, Any]) -> Component:
-    """The lab as Dash components; what Dash need not know about is one piece of HTML, moved in from the first response."""
+    """The lab as Dash components; what Dash need not know about is ready HTML, moved in from the first response."""
     values = answer["values"]
     controls = [control.component(lab.dom_id(control.name), values[control.name]) for control in lab.controls]
+    labelled: dict[str, Any] = {"data-lab": lab.id, "aria-labelledby": f"{lab.id}-title"}
     return html.Section(
         [
             raw(_head(lab), f"{lab.id}-head"),
@@ -266,7 +267,7 @@ def component(lab: Lab, answer: Mapping[str, Any]) -> Component:
         ],
         id=lab.id,
         className="lab real" if lab.real else "lab",
-        **{"data-lab": lab.id, "aria-labelledby": f"{lab.id}-title"},
+        **labelled,
     )
 
 
@@ -312,9 +313,11 @@ def _stage(lab: Lab, answer: Mapping[str, Any]) -> str:
     return (
         f'<div class="lab-message" role="status">{message}</div>'
         f'<figure class="lab-figure" style="min-height:{lab.height}px">'
-        f'<div class="picture"></div><figcaption class="lab-sentence" aria-live="polite">{sentence}</figcaption></figure>'
+        '<div class="picture"></div>'
+        f'<figcaption class="lab-sentence" aria-live="polite">{sentence}</figcaption></figure>'
         f'<div class="lab-formula">{answer.get("formula", "")}</div>'
-        f'<div class="lab-tools" role="group" aria-label="Tools of this lab">{tools}<span class="lab-time"></span></div>'
+        f'<div class="lab-tools" role="group" aria-label="Tools of this lab">{tools}'
+        '<span class="lab-time"></span></div>'
         f'<div class="lab-code" hidden></div>'
     )
 

@@ -1,11 +1,10 @@
-"""The Dash app as it is hosted: first response with prose, compressed static files, security headers, guarded callbacks."""
+"""The Dash app as it is hosted: first response with prose, compressed static files, security headers, guards."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 import mimetypes
-import os
 import re
 from functools import cached_property
 from pathlib import Path
@@ -76,7 +75,7 @@ class GlassBox(Dash):
             "icon.svg": (ASSETS / "icon.svg").read_bytes(),
         }
 
-    def interpolate_index(self, **parts: str) -> str:
+    def interpolate_index(self, **parts: Any) -> str:  # type: ignore[override]
         return page_html(request.path, request.args, self.files, parts)
 
 
@@ -110,7 +109,7 @@ def create_app(pages: Path) -> GlassBox:
     )
     app = GlassBox(
         "glassbox",
-        server=server,
+        server=server,  # type: ignore[arg-type]
         use_pages=True,
         pages_folder=str(pages),
         assets_folder=str(ASSETS),

@@ -1,4 +1,4 @@
-"""What stands around every page: the first HTML response, navigation, the sentence bar, and the page for what is not there."""
+"""What stands around every page: the first HTML response, navigation, the sentence bar, and the 404 page."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def _line(entry: Entry, here: bool) -> str:
     state = "" if entry.written else ' <small class="unwritten">not yet written</small>'
     number = f"<b>{entry.number}</b> " if entry.number else "<b></b> "
     return (
-        f'<li data-slug="{entry.slug}"><a href="{entry.path}"{current}>{number}<span>{escape(entry.title)}{state}</span>'
-        "</a></li>"
+        f'<li data-slug="{entry.slug}"><a href="{entry.path}"{current}>{number}'
+        f"<span>{escape(entry.title)}{state}</span></a></li>"
     )
 
 
@@ -120,5 +120,6 @@ def missing_html() -> str:
     return (
         '<article id="page" class="chapter"><header class="chapter-head"><p class="chapter-number">404</p>'
         '<h1 tabindex="-1">There is no such page</h1><p class="idea">The address may be mistyped or old. '
-        'Every chapter is in the list; the <a href="/">introduction</a> is a good place to start.</p></header></article>'
+        'Every chapter is in the list; the <a href="/">introduction</a> is a good place to start.</p>'
+        "</header></article>"
     )

@@ -16,9 +16,10 @@ _ATTRIBUTE = {"className": "class", "htmlFor": "for", "tabIndex": "tabindex", "a
 _SKIPPED = {"children", "n_clicks", "disable_n_clicks", "style", "loading_state"}
 
 
-def raw(markup: str, key: str, **attributes: Any) -> html.Div:
+def raw(markup: str, key: str, **attributes: Any) -> Component:
     """An element whose content is `markup`: sent once, inside the first response, never through Dash."""
-    slot = html.Div(**{"data-move": key}, **attributes)
+    place: dict[str, Any] = {"data-move": key, **attributes}
+    slot: Any = html.Div(**place)
     slot._markup = markup
     return slot
 
@@ -54,7 +55,7 @@ def _attribute(name: str, value: Any) -> str:
     return f" {name}" if value is True else f' {name}="{escape(str(value))}"'
 
 
-def _input(node: Component) -> str:
+def _input(node: Any) -> str:
     props = node.to_plotly_json()["props"]
     kind = props.get("type", "text")
     names = ("id", "type", "min", "max", "step", "value", "autocomplete", "placeholder")
@@ -62,14 +63,14 @@ def _input(node: Component) -> str:
     return f'<input{attributes} class="{props.get("className", "")} form-control" data-kind="{kind}">'
 
 
-def _textarea(node: Component) -> str:
+def _textarea(node: Any) -> str:
     return (
         f'<textarea id="{node.id}" rows="{node.rows}" class="{node.className} form-control">'
         f"{escape(node.value or '', quote=False)}</textarea>"
     )
 
 
-def _select(node: Component) -> str:
+def _select(node: Any) -> str:
     options = "".join(
         f"<option{_attribute('value', option['value'])}{' selected' if option['value'] == node.value else ''}>"
         f"{escape(option['label'], quote=False)}</option>"
@@ -78,11 +79,12 @@ def _select(node: Component) -> str:
     return f'<select id="{node.id}" class="form-select">{options}</select>'
 
 
-def _switch(node: Component) -> str:
+def _switch(node: Any) -> str:
     checked = " checked" if node.value else ""
     return (
         f'<div class="form-check form-switch"><input type="checkbox" class="form-check-input" id="{node.id}"{checked}>'
-        f'<label for="{node.id}" class="form-check-label form-label">{escape(str(node.label), quote=False)}</label></div>'
+        f'<label for="{node.id}" class="form-check-label form-label">{escape(str(node.label), quote=False)}</label>'
+        "</div>"
     )
 
 

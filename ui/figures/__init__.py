@@ -42,10 +42,10 @@ def _finite(values: Any) -> Any:
 
 def matrix(
     values: Any,
-    *,
     title: str,
     tensor: str,
-    name: str,
+    name: str = "",
+    *,
     rows: Sequence[str] = (),
     columns: Sequence[str] = (),
     scale: str = "signed",
@@ -60,6 +60,7 @@ def matrix(
 ) -> Picture:
     """A matrix: a grid of readable numbers while it is small, a heatmap when it is not.
 
+    `name` is how other pictures of the lab refer to it; the tensor's name unless given.
     `scale` is "signed" (diverging around zero), "share" (0 to 1) or "none". `limit` fixes the value of full colour, so
     that dragging a slider does not rescale. `product=(left, right)` names the two matrices of the same lab whose rows
     and columns multiply to a cell: hovering shows the products; `divide` is what their sum is divided by.
@@ -71,7 +72,7 @@ def matrix(
         kind="grid" if small else "heatmap",
         title=title,
         tensor=tensor,
-        name=name,
+        name=name or tensor,
         values=numbers(array),
         rows=list(rows),
         columns=list(columns),
