@@ -68,7 +68,7 @@ def number(value: Any) -> str:
     value = np.asarray(value)
     if value.ndim:
         return " × ".join(str(size) for size in value.shape) + " array"
-    return f"{float(value):.4g}".replace("-", "−")
+    return f"{float(value) + 0.0:.4g}".replace("-", "−")  # + 0.0: no minus sign at 0
 
 
 def _names(step: Traced, labels: dict[int, str]) -> list[str]:

@@ -50,14 +50,14 @@ def grouped_query_attention(
         raise ValueError(f"{heads} query heads cannot share {kv_heads} key/value heads evenly.")
 
     def group(x: Array) -> Array:
-        return np.reshape(x, (*batch, kv_heads, heads // kv_heads, tokens, x.shape[-1]))
+        return x.reshape(*batch, kv_heads, heads // kv_heads, tokens, x.shape[-1])
 
     def ungroup(x: Array) -> Array:
-        return np.reshape(x, (*batch, heads, tokens, x.shape[-1]))
+        return x.reshape(*batch, heads, tokens, x.shape[-1])
 
     def grouped_tap(name: str, value: Any) -> Any:
         return value if tap is keep else group(tap(name, ungroup(value)))
 
-    keys, values = np.expand_dims(k, -3), np.expand_dims(v, -3)
+    keys, values = k[..., None, :, :], v[..., None, :, :]
     result = attention(group(q), keys, values, causal=causal, scale=scale, tap=grouped_tap)
     return Attention(*(ungroup(step) for step in (result.scores, result.masked, result.weights, result.output)))

@@ -97,7 +97,8 @@ def rotate(
     cos, sin = tables(positions, x.shape[-1], base, scaling, x.dtype)
     if layout == "interleaved":
         even, odd = x[..., 0::2], x[..., 1::2]
-        return np.reshape(np.stack([even * cos - odd * sin, even * sin + odd * cos], axis=-1), x.shape)
+        turned = (even * cos - odd * sin)[..., None], (even * sin + odd * cos)[..., None]
+        return np.reshape(np.concatenate(turned, axis=-1), x.shape)
     if layout == "half":
         first, second = x[..., : x.shape[-1] // 2], x[..., x.shape[-1] // 2 :]
         return np.concatenate([first * cos - second * sin, first * sin + second * cos], axis=-1)

@@ -30,6 +30,9 @@ def softmax(
     if not temperature >= 0:
         raise ValueError(f"The temperature must be 0 or more, not {temperature}.")
     largest = _largest(logits, axis)
+    if temperature == 1 and subtract_max:  # the plain case, first because every attention head takes it
+        exponentials = np.exp(logits - largest)
+        return exponentials / np.sum(exponentials, axis=axis, keepdims=True)
     if temperature < np.finfo(logits.dtype).tiny:  # 0, or nothing that this dtype could divide by
         return _one_hot_of_largest(logits, axis)
     shifted = logits - largest if subtract_max else logits

@@ -21,12 +21,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
 from jaxtyping import Float
 
 from engine.arrays import Array
 from engine.block import CONFIGS, Block, Config
+from engine.gguf_file import StoredTensor, read_tensors
 
 
 class ModelMissing(Exception):
@@ -85,7 +85,7 @@ class Matrix:
 Array.register(Matrix)  # type: ignore[attr-defined]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Weights:
     """All weights. The output matrix is the embedding table again (tied)."""
 
@@ -133,8 +133,12 @@ def gguf_path(name: str = "smollm2") -> Path:
     path = Path(folders[0], source.file) if folders else None
     if path is None or not path.is_file():
         raise ModelMissing(f"The real model's file is not installed. {install}")
-    stat = path.stat()
-    if _sha256(path, stat.st_size, stat.st_mtime_ns) != source.sha256:
+    try:
+        stat = path.stat()
+        found = _sha256(path, stat.st_size, stat.st_mtime_ns)
+    except OSError as error:
+        raise ModelBroken(f"The real model's file cannot be read ({path}: {error.strerror}). {install}") from error
+    if found != source.sha256:
         raise ModelBroken(f"The real model's file is damaged or another version ({path}). {install}")
     return path
 
@@ -193,17 +197,9 @@ def cache_folders() -> list[Path]:
     return [Path(os.environ.get("GLASS_BOX_CACHE") or project), Path(tempfile.gettempdir(), "glass-box")]
 
 
-def read_tensor(name: str, model: str = "smollm2") -> Any:
-    """One tensor of the GGUF file as stored: `.data` holds its quantised bytes, `.tensor_type` how to read them."""
-    return _tensors(gguf_path(model))[f"{name}.weight"]
-
-
-@lru_cache(maxsize=1)
-def _tensors(path: Path) -> dict[str, Any]:
-    try:
-        return {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
-    except (ValueError, KeyError, IndexError, OSError) as error:
-        raise ModelBroken(f"The real model's file cannot be read: {error}") from error
+def read_tensor(name: str, model: str = "smollm2") -> StoredTensor:
+    """One tensor of the GGUF file as stored, e.g. "blk.0.ffn_up": its bytes, and how they are to be read."""
+    return read_tensors(gguf_path(model))[f"{name}.weight"]
 
 
 def _keep_freed_memory() -> None:
@@ -220,12 +216,12 @@ def _keep_freed_memory() -> None:
 
 def _dequantised(path: Path, config: Config) -> np.ndarray:
     """All tensors in float32, one after the other in the order of `layout`."""
-    tensors, shapes = _tensors(path), layout(config)
+    tensors, shapes = read_tensors(path), layout(config)
     numbers = np.empty(sum(map(math.prod, shapes.values())), np.float32)
     start = 0
     for name, shape in shapes.items():
-        tensor, end = tensors[f"{name}.weight"], start + math.prod(shape)
-        numbers[start:end] = gguf.dequantize(tensor.data, tensor.tensor_type).reshape(-1)
+        end = start + math.prod(shape)
+        numbers[start:end] = tensors[f"{name}.weight"].dequantized().reshape(-1)
         start = end
     return numbers
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,3 +61,8 @@ def piece(token: int) -> str:
 def spoken(label: str) -> str:
     """A token inside a sentence: without the space it begins with, and never invisible."""
     return label.strip() or {" ": "a space", "\n": "a line break"}.get(label, "white space")
+
+
+def written(ids: Iterable[int]) -> str:
+    """What the model wrote; bytes that are not yet a whole character stay visible as \\xe2 and the like."""
+    return b"".join(token_bytes(i, ENCODING) for i in ids).decode("utf-8", errors="backslashreplace")

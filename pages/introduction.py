@@ -14,9 +14,8 @@ from engine.ledger import CONFIGS, total_parameters
 from engine.lens import logit_lens
 from engine.model import Model
 from engine.sampling import entropy, sample, softmax
-from engine.tokenization import ENCODINGS, decode
 from engine.weights import SOURCES
-from pages._reading import ENCODING, piece, read, spoken
+from pages._reading import piece, read, spoken, written
 from ui.chapter import BOOK, Chapter
 from ui.controls import Slider
 from ui.figures import bars, matrix, readouts, stack, stage, tokens, words
@@ -42,7 +41,7 @@ SHOWN = 8
         import numpy as np
         from engine.model import load
         from engine.sampling import sample
-        from engine.tokenization import decode
+        from engine.tokenization import decode, encode
 
         model, ids = load(), encode({sentence!r}, "smollm2")[:48]
         logits = model.trace(ids)["logits"][-1]
@@ -69,7 +68,7 @@ def path(sentence: str, temperature: float, seed: int, length: int) -> tuple[Any
     drawn = sample(logits, np.random.default_rng(seed), temperature)
     top = np.argsort(-p, kind="stable")[:SHOWN]
     candidates = [*top] if drawn.token in top else [*top[:-1], drawn.token]
-    written = _write(model, reading.ids, temperature, seed, length)
+    continuation = _write(model, reading.ids, temperature, seed, length)
     picture = stack(
         stage("Text", "What you typed.", "", words(sentence.strip())),
         stage(
@@ -86,8 +85,8 @@ def path(sentence: str, temperature: float, seed: int, length: int) -> tuple[Any
         ),
         stage(
             "Blocks",
-            f"{model.config.layers} times: look at the earlier tokens, then work on each. After every block, what “{last}” "
-            "would lead to if the model stopped there.",
+            f"{model.config.layers} times: look at the earlier tokens, then work on each. After every block, what "
+            f"“{last}” would lead to if the model stopped there.",
             "/block",
             tokens(_lens_pieces(lens), shares=lens.probabilities[:, 0], show=["no-ids"]),
         ),
@@ -127,7 +126,7 @@ def path(sentence: str, temperature: float, seed: int, length: int) -> tuple[Any
             if length == 1
             else f"Written one token at a time, {length} tokens.",
             "/sampling",
-            words(sentence.strip() + written, style="output"),
+            words(sentence.strip() + continuation, style="output"),
         ),
     )
     text = (
@@ -150,7 +149,7 @@ def _write(model: Model, ids: tuple[int, ...], temperature: float, seed: int, le
     """The continuation, drawn with the same seed as the first token shown."""
     rng = np.random.default_rng(seed)
     choose = partial(_drawn, rng=rng, temperature=temperature)
-    return decode([step.id for step in model.generate(ids, length, choose=choose)], ENCODING)
+    return written(step.id for step in model.generate(ids, length, choose=choose))
 
 
 def _drawn(logits: np.ndarray, ids: list[int], *, rng: np.random.Generator, temperature: float) -> int:
@@ -181,11 +180,6 @@ def layers() -> int:
 @chapter.number
 def vocabulary() -> str:
     return f"{SOURCES['smollm2'].config.vocabulary:,}"
-
-
-@chapter.number
-def encodings() -> int:
-    return len(ENCODINGS)
 
 
 @chapter.number

@@ -11,11 +11,11 @@ from dash import register_page
 from engine import bpe
 from engine import tokenization as engine
 from engine.tokenization import ENCODINGS
+from pages._chips import CHIPS, chips, grouped, label, many, piece, shortened
 from ui.chapter import Chapter
 from ui.controls import Choice, Pick, Slider, Text, Toggle, within
-from ui.figures import Picture, bars, curve, readouts, row, stack, table, tokens, words
+from ui.figures import bars, curve, readouts, row, stack, table, tokens, words
 from ui.lab import Preset, ReaderError
-from ui.mathml import number
 
 chapter = Chapter(__name__, Path(__file__).parent)
 
@@ -38,7 +38,7 @@ RIVER = (
 THUMB = "👍🏽"
 CODE = 'def greet(name):\n    if name:\n        return f"Hello, {name}!"\n    return "Hello!"\n'
 SENTENCES = tomllib.loads((Path(__file__).parent.parent / "data" / "one_sentence.toml").read_text("utf-8"))
-CHIPS = 400  # more than that, and a picture is no longer read
+JAPANESE = SENTENCES["Japanese"] + "猫が起きると、犬は尾を振る。犬が外へ出ると、猫は椅子の上に戻って、また眠っている。"
 MERGES = 200
 WORD = 32  # characters
 LANGUAGES = list(SENTENCES)
@@ -47,57 +47,14 @@ BY_USER = {name: f"{name} ({encoding.used_by})" for name, encoding in ENCODINGS.
 LIVE = "Computed live with the published vocabularies"
 
 
-def piece(data: bytes, text: str | None, **more: Any) -> dict[str, Any]:
-    """A chip of these bytes: as text where a reader can see it, otherwise as bytes in hex."""
-    shown = {"text": text} if text and any(map(is_seen, text)) else {}
-    return {**shown, "hex": data.hex(" "), **more}
-
-
-def is_seen(character: str) -> bool:
-    """Is there something to see? Control characters, joiners and variation selectors leave no mark of their own."""
-    selector = "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
-    return character in " \n\t\r" or (character.isprintable() and not selector)
-
-
-def bare(data: bytes) -> str:
-    """Bytes as a label in a table."""
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        return data.hex(" ")
-    return text.replace(" ", "·").replace("\n", "↵").replace("\t", "⇥") if any(map(is_seen, text)) else data.hex(" ")
-
-
-def chip(token: engine.Token, of: str = "id") -> dict[str, Any]:
-    """The chip of one token. Chips with the same id light up together, in those pictures that share the name `of`."""
-    known = {"note": "dropped"} if token.id is None else {"id": token.id, "key": f"{of}:{token.id}"}
-    return piece(token.bytes, token.text, **known)
-
-
-def chips(found: tuple[engine.Token, ...], title: str, show: list[str], of: str = "id") -> Picture:
-    return tokens([chip(token, of) for token in found[:CHIPS]], title=title, show=show)
-
-
 def needed(text: str) -> str:
     if not text:
         raise ReaderError("There is nothing to cut here: type some text.")
     return text
 
 
-def grouped(count: int) -> str:
-    return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-
-
-def many(count: int, what: str) -> str:
-    return f"{grouped(count)} {what}{'' if count == 1 else 's'}"
-
-
-def shortened(count: int) -> str:
-    return f" The first {CHIPS} are drawn; the download has all." if count > CHIPS else ""
-
-
-def example(label: str, text: str, *, why: str, raw: bool = False) -> Preset:
-    return Preset(label, {"text": text, "raw": raw}, why)
+def example(words: str, text: str, *, why: str, raw: bool = False) -> Preset:
+    return Preset(words, {"text": text, "raw": raw}, why)
 
 
 # Any text, cut -------------------------------------------------------------------------------------------------------
@@ -114,20 +71,29 @@ def example(label: str, text: str, *, why: str, raw: bool = False) -> Preset:
         Toggle("spaces", "Visible spaces", True),
     ],
     presets=[
-        example("English quote", QUOTE, why="Every word is one token, the space before it included. Even “couldn't” has one of its own."),
-        example("Shouted", QUOTE.upper(), why="Capitals are rarer in the training text than small letters, so the same words fall into more pieces."),
-        example("German compound", "Maschinenbau, der Maschinenbau und die Donaudampfschifffahrtsgesellschaft", why="Long compounds are cut where it pays, not where a German would put a hyphen. The first Maschinenbau "
-               "stands without a space before it and gets other tokens than the second."),
+        example("English quote", QUOTE,
+                why="Every word is one token, the space before it included. Even “couldn't” has one of its own."),
+        example("Shouted", QUOTE.upper(),
+                why="Capitals are rarer than small letters in the training text: the same words fall into more parts."),
+        example("German compound", "Maschinenbau, der Maschinenbau und die Donaudampfschifffahrtsgesellschaft",
+                why="Long compounds are cut where it pays, not where a German would put a hyphen. The first "
+                    "Maschinenbau stands without a space before it and gets other tokens than the second."),
         example("Name", "Gally is a smart dog", why="Five words, six tokens: the unusual name is cut in two."),
-        example("Japanese", "猫は椅子の上で眠っていて、犬はドアのところで待っている。", raw=True, why="No spaces mark the words, and each character is three bytes. GPT-2's encoding often has no token "
-               "for a whole character."),
-        example("Arabic", "القطة نائمة على الكرسي، والكلب ينتظر عند الباب.", why="The chips stand in the order of the bytes, from left to right; Arabic is read from right to left."),
-        example("Python", CODE, why="Runs of spaces count. The newer encodings have tokens for whole indents; GPT-2's needs one a space."),
-        example("Emoji", "👍🏽 👩‍👩‍👧 🇯🇵", raw=True, why="A thumb with a skin tone is one picture, two characters and eight bytes. A family is five characters, "
-               "two of them invisible joiners."),
-        example("Numbers", "1234567 + 89 = 1234656; pi is 3.14159; today is 2026-11-21", why="Groups of three from the left, or single digits, or whatever was frequent: it depends on the encoding, "
-               "and decides how hard sums are."),
-        example("Misspelled", "Tokenization is definitely unbelievable.\nTokenisation is definately unbeleivable.", why="A slip of the pen breaks a word into pieces, unless so many people made it that it earned a token."),
+        example("Japanese", SENTENCES["Japanese"], raw=True,
+                why="No spaces mark the words, and each character is three bytes. GPT-2's encoding often has no token "
+                    "for a whole character."),
+        example("Arabic", SENTENCES["Arabic"],
+                why="The chips run from left to right in the order of the bytes; Arabic is read from right to left."),
+        example("Python", CODE,
+                why="Runs of spaces count. Newer encodings have tokens for whole indents; GPT-2's needs one a space."),
+        example("Emoji", "👍🏽 👩\u200d👩\u200d👧 🇯🇵", raw=True,
+                why="A thumb with a skin tone is one picture, two characters and eight bytes. A family is five "
+                    "characters, two of them invisible joiners."),
+        example("Numbers", "1234567 + 89 = 1234656; pi is 3.14159; today is 2026-11-21",
+                why="Groups of three from the left, or single digits, or whatever was frequent: it depends on the "
+                    "encoding, and decides how hard sums are."),
+        example("Misspelled", "Tokenization is definitely unbelievable.\nTokenisation is definately unbeleivable.",
+                why="A slip of the pen breaks a word into pieces, unless so many made it that it earned a token."),
     ],
     runs=[engine.tokens, engine.encode, engine.count],
     snippet="""
@@ -146,12 +112,12 @@ def example(label: str, text: str, *, why: str, raw: bool = False) -> Preset:
 def text(text: str, encoding: str, ids: bool, raw: bool, spaces: bool) -> tuple[Any, ...]:
     found, size = engine.tokens(needed(text), encoding), engine.count(text, encoding)
     show = [name for name, on in {"no-ids": not ids, "bytes": raw, "plain": not spaces}.items() if on]
-    ratio = number(size.characters_per_token, 3)
+    ratio = f"{size.characters_per_token:.2f}"
     parts, dropped = sum(t.text is None for t in found), sum(t.id is None for t in found)
     picture = stack(
         readouts([("characters", f"{size.characters}"), ("bytes", f"{size.bytes}"), ("tokens", f"{size.tokens}"),
                   ("characters a token", ratio)]),
-        chips(found, "", show),
+        chips(found, show=show),
     )  # fmt: skip
     pieces = f" {many(parts, 'token')} hold{'s' if parts == 1 else ''} only part of a character." if parts else ""
     lost = f" {many(dropped, 'byte')} got no token." if dropped else ""
@@ -179,12 +145,7 @@ def quote_tokens() -> int:
 
 @chapter.number
 def quote_ratio() -> str:
-    return number(engine.count(QUOTE).characters_per_token, 3)
-
-
-@chapter.number
-def quote_ids() -> str:
-    return " ".join(map(str, engine.encode(QUOTE)))
+    return f"{engine.count(QUOTE).characters_per_token:.2f}"
 
 
 @chapter.number
@@ -248,19 +209,22 @@ def compare(text: str, ids: bool, raw: bool) -> tuple[Any, ...]:
     show = [name for name, on in {"no-ids": not ids, "bytes": raw}.items() if on]
     picture = stack(
         bars(list(sizes), lengths, title="Tokens", tensor="tokens", notes=[e.used_by for e in ENCODINGS.values()]),
-        *(chips(found[name], f"{name}: {many(sizes[name].tokens, 'token')}", show, of=name) for name in ENCODINGS),
+        *(
+            chips(found[name], title=f"{name}: {many(sizes[name].tokens, 'token')}", show=show, of=name)
+            for name in ENCODINGS
+        ),
     )
     least, most = min(sizes, key=lambda n: sizes[n].tokens), max(sizes, key=lambda n: sizes[n].tokens)
     if sizes[least].tokens == sizes[most].tokens:
         sentence = f"All four encodings need {many(lengths[0], 'token')}."
     else:
-        more = number(sizes[most].tokens / max(1, sizes[least].tokens), 3)
+        more = f"{sizes[most].tokens / max(1, sizes[least].tokens):.2f}"
         sentence = (
             f"{least} needs the fewest tokens, {sizes[least].tokens}; {most} needs {sizes[most].tokens}, "
             f"{more} times as many."
         )
     formula = r"\qquad ".join(
-        rf"\frac{{{size.characters}}}{{\tokens{{{size.tokens}}}}} = {number(size.characters_per_token, 3)}"
+        rf"\frac{{{size.characters}}}{{\tokens{{{size.tokens}}}}} = {size.characters_per_token:.2f}"
         rf"\; \text{{({name.removesuffix('_base')})}}"
         for name, size in sizes.items()
     )
@@ -349,11 +313,11 @@ def units(text: str, encoding: str) -> tuple[Any, ...]:
     told = {name: f"{{{{{name}|{many(length, name[:-1])}}}}}" for name, length in by_name.items()}
     sentence = (
         f"The text is {told['bytes']}, {told['characters']}, {told['subwords']} or {told['words']}. Subwords make it "
-        f"{number(ratio, 3)} times shorter than bytes, with a vocabulary that is fixed in advance."
+        f"{ratio:.2f} times shorter than bytes, with a vocabulary that is fixed in advance."
     )
     formula = (
         rf"\frac{{{by_name['bytes']}\text{{ bytes}}}}{{\tokens{{{by_name['subwords']}\text{{ subwords}}}}}}"
-        rf" = {number(ratio, 3)}"
+        rf" = {ratio:.2f}"
     )
     return picture, sentence, formula, {"lengths": lengths, "distinct": distinct}
 
@@ -393,7 +357,7 @@ def units(text: str, encoding: str) -> tuple[Any, ...]:
             print(step.rank, step.parts)
     """,
     provenance=LIVE,
-    height=420,
+    height=300,
 )  # fmt: skip
 def merge(word: str, encoding: str, step: int) -> tuple[Any, ...]:
     steps = engine.merge_steps_in_full(needed(word), encoding)
@@ -402,29 +366,21 @@ def merge(word: str, encoding: str, step: int) -> tuple[Any, ...]:
     now, before = steps[at], steps[at - 1] if at else steps[0]
     rivals = sorted(before.candidates, key=lambda candidate: (candidate[1], candidate[0]))
     title = f"The choice at merge {at}: the lowest rank wins" if at else "The choice at merge 1"
-    picture = stack(
-        tokens([piece(part, decoded(part)) for part in now.parts], title=f"After {many(at, 'merge')} of {last}",
-               marked=[] if now.position is None else [now.position]),
-        row(
-            table(["could be joined", "makes", "rank"], [pair_row(before.parts, *rival) for rival in rivals],
-                  title=title, marked=[0] if at else []),
-            table(["merge", "joined", "rank"],
-                  [[i, " + ".join(map(bare, s.pair or ())), s.rank] for i, s in enumerate(steps[1 : at + 1], 1)],
-                  title="Merges so far", marked=[at - 1] if at else []),
-        ),
+    parts = tokens([piece(part) for part in now.parts], title=f"After {many(at, 'merge')} of {last}",
+                   marked=[] if now.position is None else [now.position])  # fmt: skip
+    tables = row(
+        table(["could be joined", "makes", "rank"], [pair_row(before.parts, *rival) for rival in rivals],
+              title=title, marked=[0] if at else []),
+        table(["merge", "joined", "rank"],
+              [[i, " + ".join(map(label, s.pair or ())), s.rank] for i, s in enumerate(steps[1 : at + 1], 1)],
+              title="Merges so far", marked=[at - 1] if at else []),
     )  # fmt: skip
+    picture = stack(parts, tables) if last else stack(parts)
     return picture, merged(steps, at), lowest(rivals, at), {"ranks": [s.rank for s in steps[1:]]}, {"step": last}
 
 
-def decoded(data: bytes) -> str | None:
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return None
-
-
 def pair_row(parts: tuple[bytes, ...], i: int, rank: int) -> list[Any]:
-    return [f"{bare(parts[i])} + {bare(parts[i + 1])}", bare(parts[i] + parts[i + 1]), rank]
+    return [f"{label(parts[i])} + {label(parts[i + 1])}", label(parts[i] + parts[i + 1]), rank]
 
 
 def lowest(rivals: list[tuple[int, int]], at: int) -> str:
@@ -445,7 +401,7 @@ def merged(steps: tuple[engine.MergeStep, ...], at: int) -> str:
         return f"{first}, and {pairs} of neighbours that the vocabulary could join. The lowest rank comes first."
     rivals = len(steps[at - 1].candidates) - 1
     beaten = f"beat {many(rivals, 'other pair')}" if rivals else "was the only pair left"
-    joined = f"Merge {at}: “{bare(now.pair[0])}” and “{bare(now.pair[1])}” with rank {now.rank} {beaten}."
+    joined = f"Merge {at}: “{label(now.pair[0])}” and “{label(now.pair[1])}” with rank {now.rank} {beaten}."
     if at == last:
         return f"{joined} No pair is left: {first} became {many(len(now.parts), 'token')}."
     return f"{joined} {len(now.parts)} parts remain, and {many(last - at, 'merge')} to come."
@@ -495,11 +451,11 @@ def maschinenbau_spaced() -> str:
         Preset("Tongue-twister", {"text": WOODCHUCK, "merges": 20, "words": True},
                "Nine merges make “ wood” a token, and twelve “ chuck”. With them “ woodchuck” takes one more."),
         Preset("A page of prose", {"text": RIVER, "merges": 43, "words": True},
-               "“ the” comes third. By the forty-third merge, words of this one page have tokens: hills, water, river."),
+               "“ the” comes third. By the forty-third merge, words of this page have tokens: hills, water, river."),
         Preset("Sennrich's words", {"text": "low low low low low lower lower newest newest newest newest newest newest "
                                             "widest widest widest", "merges": 4, "words": True},
                "The example of the paper that brought byte-pair encoding to language: es, est, lo, low."),
-        Preset("Japanese", {"text": " ".join([SENTENCES["Japanese"]] * 2), "merges": 12, "words": True},
+        Preset("Japanese", {"text": JAPANESE, "merges": 12, "words": True},
                "The first merges have to build characters out of bytes before there can be words."),
         Preset("No edges", {"text": WOODCHUCK, "merges": 60, "words": False},
                "Let merges cross spaces, and whole phrases become tokens: short for this text, useless for any other."),
@@ -527,10 +483,10 @@ def train(text: str, merges: int, words: bool) -> tuple[Any, ...]:
     newest = 255 + done if done else -1
     made = [
         learned_chip(vocabulary, 256 + i, id=256 + i,
-                     note=f"{bare(vocabulary[left])} + {bare(vocabulary[right])}, {trained.counts[i]}×")
+                     note=f"{label(vocabulary[left])} + {label(vocabulary[right])}, {trained.counts[i]}×")
         for i, (left, right) in enumerate(trained.merges[:done])
     ]  # fmt: skip
-    ratio = number(trained.sizes[0] / len(ids), 3)
+    ratio = f"{trained.sizes[0] / len(ids):.2f}"
     picture = stack(
         readouts([("vocabulary", f"256 + {done}"), ("bytes", f"{trained.sizes[0]}"), ("tokens", f"{len(ids)}"),
                   ("bytes a token", ratio)]),
@@ -550,13 +506,13 @@ def train(text: str, merges: int, words: bool) -> tuple[Any, ...]:
 
 
 def learned_chip(vocabulary: tuple[bytes, ...], i: int, **more: Any) -> dict[str, Any]:
-    return piece(vocabulary[i], decoded(vocabulary[i]), key=f"id:{i}", **more)
+    return piece(vocabulary[i], key=f"id:{i}", **more)
 
 
 def learned(trained: bpe.BPE, done: int) -> str:
     if not done:
         return f"No merge yet: the text is {many(trained.sizes[0], 'byte')}, and each is a token of its own."
-    left, right = (bare(trained.vocabulary[i]) for i in trained.merges[done - 1])
+    left, right = (label(trained.vocabulary[i]) for i in trained.merges[done - 1])
     ended = "" if done < len(trained.merges) or done == MERGES else " Nothing is left to merge."
     times = trained.counts[done - 1]
     met = f"{times} times" if times > 1 else "once, like every pair that is left"
@@ -610,11 +566,11 @@ def languages(encoding: str, own: str, language: int) -> tuple[Any, ...]:
     names = list(sentences)
     chosen = names[within(language, len(names))]
     english, here = sizes["English"].tokens, sizes[chosen]
-    ratio = number(here.tokens / english, 3)
+    ratio = f"{here.tokens / english:.2f}"
     picture = stack(
         bars(names, lengths, title="Tokens for one sentence", tensor="tokens", limit=longest, pick="language",
              picked=names.index(chosen), notes=[f"× {n / english:.2f}" for n in lengths]),
-        chips(engine.tokens(sentences[chosen], encoding), f"{chosen}, as {encoding} cuts it", ["no-ids"]),
+        chips(engine.tokens(sentences[chosen], encoding), title=f"{chosen}, as {encoding} cuts it", show=["no-ids"]),
     )  # fmt: skip
     most = max(names, key=lambda name: sizes[name].tokens)
     whose = "your sentence" if chosen == "yours" else chosen
@@ -695,9 +651,8 @@ def special(text: str, encoding: str) -> tuple[Any, ...]:
     known = ENCODINGS[encoding].special
     rows = [[name, known[name], n] for (name, _, _), n in zip(names, inside, strict=True)]
     picture = stack(
-        tokens([chip(t) for t in found[:CHIPS]], title="What the model gets",
-               marked=[place for place, is_typed in enumerate(typed[:CHIPS]) if is_typed]),
-        table(["special token", "its own id", "typed, it became tokens"], rows,
+        chips(found, title="What the model gets", marked=[place for place, is_typed in enumerate(typed) if is_typed]),
+        table(["special token", "its own id", "typed, tokens"], rows,
               title="Recognised, and taken as text"),
     )  # fmt: skip
     if names:
@@ -766,7 +721,7 @@ def real(sentence: str, extra: str, raw: bool) -> tuple[Any, ...]:
     picture = stack(
         readouts([("characters", f"{size.characters}"), ("bytes", f"{size.bytes}"), ("tokens", f"{size.tokens}"),
                   ("bytes dropped", f"{len(dropped)}")]),
-        chips(found, "Cut", ["bytes"] if raw else []),
+        chips(found, title="Cut", show=["bytes"] if raw else []),
         words(" ".join(map(str, ids)), title="What the model gets", style="mono"),
     )  # fmt: skip
     lost = (
@@ -775,7 +730,7 @@ def real(sentence: str, extra: str, raw: bool) -> tuple[Any, ...]:
         if dropped
         else " Nothing else goes in: no text and no letters."
     )
-    first = ", ".join(map(str, ids[:8])) + (r", \ldots" if len(ids) > 8 else "")
+    first = ", ".join(map(str, ids[:6])) + (r", \ldots" if len(ids) > 6 else "")
     formula = rf"\tokens{{x}} = ({first}) \in \{{0, \ldots, 49151\}}^{{{len(ids)}}}"
     told = f"SmolLM2 reads this as {many(len(ids), 'number')} between 0 and {grouped(49151)}.{lost}"
     return picture, told, formula, {"ids": ids, "missing": sorted(engine.missing_bytes("smollm2"))}

@@ -30,7 +30,8 @@ def clean_text(raw: Any, limit: int) -> Cleaned:
         notes.append("Half of a surrogate pair is not a character; it was replaced by U+FFFD.")
     visible = _NEVER_SHOWN.sub("", paired)
     if visible != paired:
-        notes.append(f"{len(paired) - len(visible)} control characters were left out.")
+        gone = len(paired) - len(visible)
+        notes.append(f"{gone} control characters were left out." if gone > 1 else "1 control character was left out.")
     if len(visible) > limit:
         notes.append(f"The text had {len(visible):,} characters; the first {limit:,} are used.")
     return visible[:limit], " ".join(notes)

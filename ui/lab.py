@@ -181,9 +181,7 @@ class ReaderError(Exception):
 
 def is_sentence(text: str) -> bool:
     """Engine errors are written for readers; NumPy's own are not, and do not look like a sentence."""
-    return (
-        bool(text) and (text[0].isupper() or not text[0].isalpha()) and text.endswith((".", "?")) and "\n" not in text
-    )
+    return text.endswith((".", "?")) and " " in text and "\n" not in text
 
 
 def data_of(lab: Lab, raw_values: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def number(value: float, digits: int = 4) -> str:
     """A number as formulas write it: `digits` significant digits, powers of ten spelled out."""
     if value != value or value in (float("inf"), float("-inf")):
         return {"nan": r"\text{not a number}", "inf": r"\infty", "-inf": r"-\infty"}[str(float(value))]
-    text = f"{float(value):.{digits}g}"
+    text = f"{float(value) + 0.0:.{digits}g}"  # + 0.0: no minus sign at 0
     if "e" in text:
         mantissa, exponent = text.split("e")
         return rf"{mantissa} \times 10^{{{int(exponent)}}}"

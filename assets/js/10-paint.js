@@ -10,8 +10,7 @@
       node.replaceChildren();
       node.className = "picture pic-" + picture.kind;
       node._kind = picture.kind;
-      node._shape = null;
-      node._listening = node._listening || false;
+      node._shape = node._drawnAt = null;
     }
     node._picture = picture;
     node._lab = lab;
@@ -21,11 +20,11 @@
   };
 
   function parts(node, picture, lab) {
-    picture.parts.forEach((part, index) => {
-      if (!node.children[index]) node.append(el("div", { class: "picture" }));
-      G.paint(node.children[index], part, lab);
-    });
     while (node.children.length > picture.parts.length) node.lastChild.remove();
+    while (node.children.length < picture.parts.length) node.append(el("div", { class: "picture" }));
+    picture.parts.forEach((part, index) => G.paint(node.children[index], part, lab));
+    // What was drawn while its neighbours were still empty may have less room now.
+    for (const child of node.children) if (child._drawnAt && Math.abs(body(child).clientWidth - child._drawnAt) > 2) G.paint(child, child._picture, lab);
   }
   G.painters.row = parts;
   G.painters.stack = parts;
@@ -70,10 +69,13 @@
     return true;
   }
 
+  // Once for each kind of picture that the node ever was; only those of the present kind are heard.
   G.listen = function (node, handlers) {
-    if (node._listening) return;
-    node._listening = true;
-    for (const [event, handler] of Object.entries(handlers)) node.addEventListener(event, handler);
+    const kind = node._kind;
+    node._listening = node._listening || new Set();
+    if (node._listening.has(kind)) return;
+    node._listening.add(kind);
+    for (const [event, handler] of Object.entries(handlers)) node.addEventListener(event, (e) => { if (node._kind === kind) handler(e); });
   };
 
   // ---- grid: a small matrix as text -------------------------------------------------------------------------------
@@ -139,6 +141,7 @@
   }
 
   function leave(event) {
+    if (event.pointerType === "touch") return; // a lifted finger leaves what it pointed at on show
     G.unmark(event.currentTarget._lab);
   }
 
@@ -231,6 +234,7 @@
     pen.font = font;
     const left = p.rows ? Math.min(110, Math.max(...p.rows.map((r) => pen.measureText(r).width)) + 8) : 2;
     const top = p.columns ? Math.min(90, Math.max(...p.columns.map((c) => pen.measureText(c).width)) + 8) : 2;
+    node._drawnAt = body(node).clientWidth;
     const room = Math.max(240, (node.clientWidth || 600) - left - 4);
     const size = Math.max(C > 60 ? 6 : 13, Math.min(34, room / C)), high = C > 100 ? Math.max(3, size) : size;
     const width = left + C * size + 2, height = top + R * high + 2;

@@ -10,7 +10,8 @@
 
   G.painters.curve = function (node, p) {
     titled(node, p);
-    const width = Math.max(280, Math.min(900, body(node).clientWidth || 640)), height = Math.round(Math.min(340, width * 0.55));
+    node._drawnAt = body(node).clientWidth;
+    const width = Math.max(280, Math.min(900, node._drawnAt || 640)), height = Math.round(Math.min(340, width * 0.55));
     const box = { left: 58, right: 14, top: 12, bottom: 42, width, height };
     const all = (axis) => p.series.flatMap((s) => s[axis]).filter((v) => typeof v === "number");
     const x = scale(all("x").concat(p.marker ? [p.marker[0]] : []), box.left, width - box.right, p.log_x);
@@ -40,8 +41,12 @@
     if (!usable.length) [low, high] = log ? [1, 10] : [0, 1];
     if (low === high) [low, high] = log ? [low / 2, high * 2] : [low - 0.5, high + 0.5];
     if (log) {
-      const a = Math.log10(low), b = Math.log10(high), ticks = [];
-      for (let e = Math.floor(a); e <= Math.ceil(b); e++) [1, ...(b - a < 1.5 ? [2, 5] : [])].forEach((m) => { const t = m * 10 ** e; if (t >= low * 0.999 && t <= high * 1.001) ticks.push(t); });
+      const a = Math.log10(low), b = Math.log10(high), ticks = [], room = to > from ? 46 : 17; // pixels that a label needs
+      const every = Math.max(1, Math.ceil(room / (Math.abs(to - from) / (b - a || 1))));
+      for (let e = Math.floor(a); e <= Math.ceil(b); e++) {
+        if (e % every) continue;
+        [1, ...(b - a < 1.5 ? [2, 5] : [])].forEach((m) => { const t = m * 10 ** e; if (t >= low * 0.999 && t <= high * 1.001) ticks.push(t); });
+      }
       return { ticks, at: (v) => from + ((Math.log10(v) - a) / (b - a)) * (to - from) };
     }
     const pad = (high - low) * 0.04;
@@ -102,11 +107,12 @@
 
   G.painters.network = function (node, p) {
     titled(node, p);
-    const columns = Math.max(...p.nodes.map((n) => n.column)) + 1, rows = Math.max(...p.nodes.map((n) => n.row)) + 1;
-    const [leastX, gapY] = p.gap || [118, 76], room = Math.max(320, body(node).clientWidth || 640) - 8;
-    const gapX = Math.max(leastX, Math.min(leastX * 1.6, room / columns)), top = p.columns ? 34 : 12;
-    const width = Math.ceil(columns * gapX), height = Math.ceil(top + rows * gapY);
-    const at = (column, row) => [(column + 0.5) * gapX, top + (row + 0.5) * gapY];
+    node._drawnAt = body(node).clientWidth;
+    const last = Math.max(...p.nodes.map((n) => n.column)), rows = Math.max(...p.nodes.map((n) => n.row)) + 1;
+    const [leastX, gapY] = p.gap || [118, 76], margin = 62, room = Math.max(320, node._drawnAt || 640) - 8 - 2 * margin;
+    const gapX = Math.max(leastX, Math.min(leastX * 1.6, room / Math.max(1, last))), top = p.columns ? 34 : 12;
+    const width = Math.ceil(2 * margin + last * gapX), height = Math.ceil(top + rows * gapY);
+    const at = (column, row) => [margin + column * gapX, top + (row + 0.5) * gapY];
     const shape = JSON.stringify([p.nodes.map((n) => [n.id, n.column, n.row, n.label]), p.edges.map((e) => [e.from, e.to, e.via]), width, height]);
     if (node._shape !== shape) {
       node._shape = shape;
@@ -123,7 +129,7 @@
       words._shown = shown + grad;
       words.replaceChildren(shown, svg("tspan", { class: "edge-grad" }, grad));
     });
-    placeLabels(node, p, gapX);
+    placeLabels(node, gapX);
     p.nodes.forEach((n, k) => {
       const o = node._nodes[k];
       o.value.textContent = n.value === undefined ? "" : G.number(n.value);
@@ -134,7 +140,7 @@
     });
   };
 
-  const brief = (v) => (typeof v !== "number" ? G.number(v) : v !== 0 && (Math.abs(v) < 1e-4 || Math.abs(v) >= 1e4) ? v.toExponential(1).replace("e+", "e") : String(+v.toPrecision(3))).replace(/-/g, "−");
+  const brief = (v) => (typeof v !== "number" ? G.number(v) : v !== 0 && (Math.abs(v) < 1e-4 || Math.abs(v) >= 1e4) ? v.toExponential(0).replace("e+", "e") : String(+v.toPrecision(2))).replace(/-/g, "−");
 
   function buildNetwork(node, p, at, width, height) {
     const index = Object.fromEntries(p.nodes.map((n, k) => [n.id, k]));
@@ -173,21 +179,23 @@
   }
 
   // Where along its line each label stands: wherever it covers the least of nodes and other labels.
-  function placeLabels(node, p, gapX) {
-    const longest = Math.max(0, ...node._edges.map((o) => o.words.textContent.length)), bucket = Math.ceil(longest / 3) + ":" + gapX;
+  function placeLabels(node, gapX) {
+    const edges = node._edges.filter((o) => o.words.textContent), longest = Math.max(0, ...edges.map((o) => o.words.textContent.length));
+    const bucket = [edges.length, Math.ceil(longest / 3), gapX].join();
     if (node._bucket === bucket) return;
     node._bucket = bucket;
-    const high = 13, taken = node._nodes.flatMap((o) => [[o.x - PILL - 3, o.y - 18, o.x + PILL + 3, o.y + 18], [o.x - 32, o.y - 36, o.x + 32, o.y - 18], [o.x - 32, o.y + 18, o.x + 32, o.y + 36]]);
-    node._edges.forEach((o) => {
-      const wide = 6.7 * o.words.textContent.length + 4;
-      if (wide < 5) return;
+    const high = 13, solid = node._nodes.flatMap((o) => [[o.x - PILL - 4, o.y - 19, o.x + PILL + 4, o.y + 19], [o.x - 34, o.y - 36, o.x + 34, o.y - 19], [o.x - 34, o.y + 19, o.x + 34, o.y + 36]]);
+    const cover = (a, b) => Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0])) * Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
+    edges.forEach((o) => { o.box = null; });
+    for (let round = 0; round < 3; round++) edges.forEach((o) => {
+      const wide = 6.7 * o.words.textContent.length + 6, others = edges.filter((q) => q !== o && q.box).map((q) => q.box);
       let best = null;
-      for (let t = 0.16; t < 0.85; t += 0.04) {
+      for (let t = 0.14; t < 0.87; t += 0.03) {
         const at = o.wire.getPointAtLength(t * o.length), box = [at.x - wide / 2, at.y - high / 2, at.x + wide / 2, at.y + high / 2];
-        const cost = taken.reduce((sum, b) => sum + Math.max(0, Math.min(box[2], b[2]) - Math.max(box[0], b[0])) * Math.max(0, Math.min(box[3], b[3]) - Math.max(box[1], b[1])), 0) + 12 * Math.abs(t - 0.42);
+        const cost = solid.reduce((sum, b) => sum + 4 * cover(box, b), 0) + others.reduce((sum, b) => sum + cover(box, b), 0) + 12 * Math.abs(t - 0.45);
         if (!best || cost < best.cost) best = { cost, at, box };
       }
-      taken.push(best.box);
+      o.box = best.box;
       o.words.setAttribute("x", best.at.x.toFixed(1));
       o.words.setAttribute("y", (best.at.y + 4).toFixed(1));
     });

@@ -30,6 +30,7 @@
       if (node.checked !== on) node.click();
       return;
     }
+    if (node._declared && +value > +node.max) node.max = node._declared;
     const kind = node.tagName === "SELECT" ? HTMLSelectElement : node.tagName === "TEXTAREA" ? HTMLTextAreaElement : HTMLInputElement;
     Object.getOwnPropertyDescriptor(kind.prototype, "value").set.call(node, value);
     node.dispatchEvent(new Event(node.tagName === "SELECT" ? "change" : "input", { bubbles: true }));
@@ -68,6 +69,7 @@
     for (const [name, high] of Object.entries((lab.shown && lab.shown.most) || {})) {
       const node = G.field(lab.id, name);
       if (!node || +node.max === high) continue;
+      node._declared = node._declared || node.max;
       node.max = high;
       Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set.call(node, Math.min(high, lab.values[name]));
       written(node);
@@ -123,7 +125,7 @@
     clearTimeout(lab.late);
     lab.late = setTimeout(() => G.section(lab.id).classList.add("busy"), LATE);
     G.call(`${lab.id}-answer`, `${lab.id}-asked`, { values: lab.values }).then(
-      (answer) => { G.toast(""); G.show(lab, answer); settled(lab, 0); },
+      (answer) => { G.toast(""); try { G.show(lab, answer); } finally { settled(lab, 0); } },
       (problem) => {
         G.toast(problem.message === "413" ? "That was too much at once for the server. Shorten the text." : "The server did not answer. What you see may be out of date; move a control to try again.");
         settled(lab, 800);

@@ -38,8 +38,9 @@
     const asked = choice.closest(".question"), lab = G.labs[asked.dataset.uses];
     asked.querySelectorAll("[data-choice]").forEach((node) => node.classList.remove("right", "wrong"));
     const values = lab ? { ...lab.values, sentence: G.sentence } : null;
+    const line = asked.querySelector(".verdict"), late = setTimeout(() => { line.textContent = "Computing …"; }, 250);
     G.call(G.boot.chapter + "-verdict", G.boot.chapter + "-guess", { question: +asked.dataset.question, choice: +choice.dataset.choice, values })
-      .then((verdict) => judged(asked, verdict), () => G.say("The server did not answer."));
+      .then((verdict) => { clearTimeout(late); judged(asked, verdict); }, () => { clearTimeout(late); line.textContent = ""; G.say("The server did not answer."); });
   });
 
   function judged(asked, verdict) {

@@ -14,6 +14,7 @@ import pytest
 from tiny_model import tensors, write_package
 
 from engine import weights
+from engine.gguf_file import read_tensors
 from engine.model import available, load
 from engine.weights import Matrix, ModelBroken, ModelMissing, gguf_path, load_weights, matrices, read_tensor
 
@@ -29,7 +30,6 @@ def tiny(tmp_path, monkeypatch):
     monkeypatch.setenv("GLASS_BOX_CACHE", str(cache))
     monkeypatch.setenv("MODEL", "1")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    weights._tensors.cache_clear()
     return packages / "tiny_llama" / "tiny.gguf", cache
 
 
@@ -172,13 +172,44 @@ def test_an_unknown_model_is_a_sentence():
     assert not available("gpt-5")
 
 
-def test_raw_tensors(tiny):
+def test_raw_tensors_are_where_the_gguf_package_finds_them(tiny):
+    path, _ = tiny
+    check_against_the_gguf_package(path)
     tensor = read_tensor("blk.1.ffn_up", "tiny")
     assert tensor.tensor_type == gguf.GGMLQuantizationType.Q4_1
+    assert tensor.shape == (64, 32)
     assert tensor.data.shape == (64, 20)  # 32 weights in 20 bytes: scale, minimum, 16 bytes of two
-    np.testing.assert_array_equal(
-        gguf.dequantize(tensor.data, tensor.tensor_type), load_weights("tiny").blocks[1].w_up.rows
-    )
+    np.testing.assert_array_equal(tensor.dequantized(), load_weights("tiny").blocks[1].w_up.rows)
+
+
+@pytest.mark.model
+def test_the_real_file_too():
+    check_against_the_gguf_package(gguf_path())
+
+
+def check_against_the_gguf_package(path):
+    found, theirs = read_tensors(path), {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    assert found.keys() == theirs.keys()
+    for name, tensor in found.items():
+        reference = theirs[name]
+        assert (tensor.offset, tensor.tensor_type) == (reference.data_offset, reference.tensor_type)
+        assert tensor.shape == tuple(int(n) for n in reference.shape[::-1])
+        np.testing.assert_array_equal(tensor.data, reference.data.view(np.uint8))
+
+
+@pytest.mark.parametrize("length", [0, 3, 20, 100, 400, 1000, -1])
+def test_a_file_cut_anywhere_is_a_sentence(tiny, tmp_path, length):
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(tiny[0].read_bytes()[:length])
+    with pytest.raises(ValueError, match=r"too early|not a GGUF|ends before|empty file"):
+        read_tensors(cut)
+
+
+@pytest.mark.parametrize("content", [b"\xff" * 4000, b"GGUF" + b"\xff" * 4000, b"GGUF\3\0\0\0" + b"\xff" * 4000])
+def test_rubbish_is_a_sentence(tmp_path, content):
+    (tmp_path / "rubbish.gguf").write_bytes(content)
+    with pytest.raises(ValueError, match=r"too early|not a GGUF|no values of kind"):
+        read_tensors(tmp_path / "rubbish.gguf")
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (2, 5), (7, 5), (3, 1, 5), (3, 4, 5)])
@@ -193,3 +224,13 @@ def test_matrix_is_the_product_in_any_shape(shape):
 def test_matrix_refuses_another_dtype():
     with pytest.raises(TypeError, match=r"weights are float32.*float64 activations"):
         np.ones((2, 5)) @ Matrix(np.ones((6, 5), np.float32))
+
+
+def test_a_file_that_may_not_be_read_is_a_sentence(tiny, monkeypatch):
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    weights._sha256.cache_clear()
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(ModelBroken, match=r"cannot be read .*Permission denied"):
+        gguf_path("tiny")

@@ -35,6 +35,11 @@ def write_package(folder: Path, seed: int = 0) -> Source:
         weight = rng.normal(size=shape).astype(np.float32) * (0.3 if len(shape) == 2 else 1) + (len(shape) == 1)
         kind = kinds.F32 if len(shape) == 1 else kinds.Q8_0 if name == "token_embd" else kinds.Q4_1
         writer.add_tensor(f"{name}.weight", gguf.quantize(weight, kind), raw_dtype=kind)
+    writer.add_array("tokenizer.ggml.tokens", ["a", "bc", "ä"])  # what a reader of tensors has to walk over
+    writer.add_array("tokenizer.ggml.scores", [0.5, 1.5])
+    writer.add_string("general.name", "tiny")
+    writer.add_bool("general.tiny", True)
+    writer.add_uint32("llama.block_count", CONFIG.layers)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
@@ -126,9 +127,7 @@ def is_plain(sentence: str, typed: list[str] | tuple[()] = ()) -> bool:
     """Words for a reader that end like a sentence. What the reader typed may stand in it, whatever it is."""
     for text in sorted(typed, key=len, reverse=True):
         sentence = sentence.replace(text, "…") if text.strip() else sentence
-    return (
-        bool(sentence) and sentence.rstrip(" ”\"')").endswith((".", "?", ":", "!", "…")) and not UNFIT.search(sentence)
-    )
+    return sentence.rstrip(" ”\"')").endswith((".", "?", ":", "!", "…")) and not UNFIT.search(sentence)
 
 
 def pictures(picture: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -510,7 +509,7 @@ def test_a_page_says_what_it_is(path: str) -> None:
     assert all("alt" in attributes for attributes in found.all("img"))
     levels = [int(tag[1]) for tag, _ in found.elements if re.fullmatch(r"h[1-6]", tag)]
     assert levels[0] == 1
-    assert all(b <= a + 1 for a, b in zip(levels, levels[1:], strict=False)), f"no level is left out: {levels}"
+    assert all(b <= a + 1 for a, b in pairwise(levels)), f"no level is left out: {levels}"
 
 
 @each_page

@@ -173,7 +173,7 @@ def test_a_control_shows_its_value_and_its_label(control: Control) -> None:
         if isinstance(control, Pick):
             assert 'type="hidden"' in markup
         else:
-            assert f'<label for="lab-x"' in markup
+            assert '<label for="lab-x"' in markup
             assert control.label in markup
             assert 'id="lab-x-note"' in markup
 

@@ -1,4 +1,4 @@
-"""A chapter's Markdown: directives, formulas, terms, words that set controls, numbers; and labs as chapters declare them."""
+"""A chapter's Markdown: directives, formulas, terms, words that set controls, numbers; questions and labs."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def test_numbers_in_formulas(value: float, text: str) -> None:
 
 def test_terms_setters_and_links() -> None:
     markup = html_of(
-        "A [logit](term:logit), [no *mask*](set:scores?causal=0&rate=0.5), [elsewhere](https://arxiv.org/abs/1706.03762), "
-        "[there](/attention#scores)."
+        "A [logit](term:logit), [no *mask*](set:scores?causal=0&rate=0.5), "
+        "[elsewhere](https://arxiv.org/abs/1706.03762), [there](/attention#scores)."
     )
     assert '<button type="button" class="term" data-term="logit" aria-expanded="false">logit</button>' in markup
     assert 'data-set="attention-scores"' in markup

@@ -86,17 +86,20 @@ def test_ready_html_goes_in_as_it_is_and_never_through_dash() -> None:
     assert "<b>" not in str(slot.to_plotly_json())
 
 
+OPTIONS = [{"label": "<A>", "value": "a"}, {"label": "B", "value": "b"}]
+
+
 @pytest.mark.parametrize(
     ("node", "tag", "wanted"),
     [
-        (dbc.Input(id="a", type="range", min=0, max=1, step=0.1, value=0, className="s"), "input", {"value": "0", "min": "0"}),
-        (dbc.Input(id="a", type="text", value='"<', className="s"), "input", {"value": '"<'}),
+        (dbc.Input(id="a", type="range", min=0, max=1, step=0.1, value=0), "input", {"value": "0", "min": "0"}),
+        (dbc.Input(id="a", type="text", value='"<'), "input", {"value": '"<'}),
         (dbc.Input(id="a", type="hidden", value=3), "input", {"value": "3", "type": "hidden"}),
         (dbc.Textarea(id="a", value="</textarea><b>", rows=2, className="s"), "textarea", {"rows": "2"}),
-        (dbc.Select(id="a", options=[{"label": "<A>", "value": "a"}], value="a"), "select", {"id": "a"}),
+        (dbc.Select(id="a", options=OPTIONS, value="a"), "select", {"id": "a"}),
         (dbc.Switch(id="a", value=True, label="L"), "input", {"type": "checkbox", "checked": None}),
     ],
-)  # fmt: skip
+)
 def test_controls_keep_their_value(node: Component, tag: str, wanted: dict[str, str | None]) -> None:
     parsed = outline(to_html(node))
     [attributes] = [found for name, found in parsed.tags if name == tag]

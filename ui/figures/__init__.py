@@ -17,6 +17,8 @@ import numpy as np
 Picture = dict[str, Any]
 
 SIGNIFICANT = 6
+ALWAYS = {"values", "labels", "pieces", "items", "series", "nodes", "edges", "weights"}
+"""What a painter walks over: sent even where it is empty."""
 GRID_LIMIT = 16
 """Matrices up to this many rows and columns are text that can be read; larger ones are heatmaps."""
 
@@ -253,7 +255,7 @@ def readouts(items: Sequence[tuple[str, str]], *, title: str = "") -> Picture:
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str, marked: Sequence[int] = ()) -> Picture:
     """A plain table; numbers align on the right."""
     body = [[numbers(cell) if isinstance(cell, (float, np.floating)) else cell for cell in row] for row in rows]
-    return _without_empty(kind="table", title=title, columns=list(columns), rows=body, marked=list(marked))
+    return _without_empty(kind="table", title=title, columns=list(columns), marked=list(marked)) | {"rows": body}
 
 
 def chart(data: Sequence[dict[str, Any]], layout: dict[str, Any], *, title: str) -> Picture:
@@ -291,4 +293,4 @@ def _rounded(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_empty(**fields: Any) -> Picture:
-    return {name: value for name, value in fields.items() if value not in (None, "", []) or name == "values"}
+    return {name: value for name, value in fields.items() if value not in (None, "", []) or name in ALWAYS}

@@ -50,14 +50,14 @@ def _depths(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
 def _ordered(columns: list[int], links: list[tuple[int, int]]) -> list[list[int]]:
     """The nodes of each column from top to bottom: each near the middle of its neighbours, from both sides in turn."""
     order: list[list[int]] = [[] for _ in range(max(columns, default=0) + 1)]
-    for node, column in enumerate(columns):
-        order[column].append(node)
+    for node, depth in enumerate(columns):
+        order[depth].append(node)
     before, after = _neighbours(len(columns), links)
     for sweep in range(SWEEPS):
         neighbours, across = (before, order[1:]) if sweep % 2 == 0 else (after, order[-2::-1])
-        for column in across:
-            place = {node: row for nodes in order for row, node in enumerate(nodes)}
-            column.sort(key=lambda node: _mean([place[n] for n in neighbours[node]], place[node]))
+        for nodes in across:
+            place = {node: row for column in order for row, node in enumerate(column)}
+            nodes.sort(key=lambda node: _mean([place[n] for n in neighbours[node]], place[node]))
     return order
 
 
