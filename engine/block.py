@@ -92,7 +92,8 @@ def attention_sublayer(
     q = tap("q_raw", split_heads(normed @ block.w_q, heads))
     k = tap("k_raw", split_heads(normed @ block.w_k, kv_heads))
     v = tap("v", split_heads(normed @ block.w_v, kv_heads))
-    q, k = tap("q", turn(q)), tap("k", turn(k))
+    turned = turn(np.concatenate([q, k], axis=-3))  # together, which takes half the time
+    q, k = tap("q", turned[..., :heads, :, :]), tap("k", turned[..., heads:, :, :])
     keys, values = remember(k, v)
     output = tap("output", merge_heads(grouped_query_attention(q, keys, values, tap=tap).output))
     return tap("out", output @ block.w_o)

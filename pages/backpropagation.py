@@ -305,14 +305,14 @@ def _difference_formula(r: engine.GradientRow, eps: float) -> str:
 
 # --- the reader's own expression -----------------------------------------------------------------------------------
 
-GRAMMAR = "Use a, b, c, d, numbers, + - * / ** and brackets; exp log tanh sin cos sqrt relu sigmoid."
+GRAMMAR = "Use a, b, c, d, numbers, + - * / ^ and brackets; exp log tanh sin cos sqrt relu sigmoid."
 
 
 @chapter.lab(
     "graph",
     title="Any expression of yours, differentiated",
     controls=[
-        Text("expression", "Expression", "(a*b + c)**2", limit=200, rows=1, help=GRAMMAR),
+        Text("expression", "Expression", "(a*b + c)^2", limit=200, rows=1, help=GRAMMAR),
         *(
             Slider(name, name, value, -10.0, 10.0, 0.1)
             for name, value in zip("abcd", (2.0, -3.0, 8.0, 1.0), strict=True)

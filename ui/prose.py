@@ -52,8 +52,9 @@ def sections(source: str, numbers: Mapping[str, Any], chapter: str) -> list[Sect
 
 
 def code_html(source: str) -> str:
-    """Python -> highlighted HTML; the colours come from the theme's style sheet."""
-    return highlight(source, PythonLexer(), HtmlFormatter(cssclass="code", wrapcode=True))
+    """Python -> highlighted HTML; the colours come from the theme's style sheet. The keyboard can scroll it."""
+    markup = highlight(source, PythonLexer(), HtmlFormatter(cssclass="code", wrapcode=True))
+    return str(markup).replace("<pre>", '<pre tabindex="0">', 1)
 
 
 def function_html(function: Callable[..., Any]) -> str:

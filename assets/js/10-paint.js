@@ -251,16 +251,18 @@
     if (p.rows && high >= 9) p.rows.forEach((name, i) => label(pen, name, left - 5, top + (i + 0.5) * high, 0, "right", left));
     if (p.columns && size >= 9) p.columns.forEach((name, j) => label(pen, name, left + (j + 0.5) * size, top - 4, -Math.PI / 2, "left", top));
     node._geometry = { left, top, size, high, R, C };
-    if (p.picked) outline(pen, node._geometry, p.picked, css);
+    if (p.picked !== undefined) outline(pen, node._geometry, [].concat(p.picked), css);
   }
 
   function label(pen, text, x, y, turn, align, room) {
     pen.save(); pen.translate(x, y); pen.rotate(turn); pen.textAlign = align; pen.fillText(text, 0, 0, room); pen.restore();
   }
 
+  // A cell, or without `j` a whole row.
   function outline(pen, g, [i, j], css) {
+    const from = j === undefined ? 0 : j, wide = j === undefined ? g.C : 1;
     pen.strokeStyle = css.getPropertyValue("--ink"); pen.lineWidth = 2;
-    if (i < g.R && j < g.C) pen.strokeRect(g.left + j * g.size, g.top + i * g.high, g.size - 1, g.high - 1);
+    if (i < g.R && from < g.C) pen.strokeRect(g.left + from * g.size, g.top + i * g.high, wide * g.size - 1, g.high - 1);
   }
 
   function cellAt(node, event) {

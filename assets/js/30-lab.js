@@ -61,7 +61,7 @@
     if (!batch) changed(lab, node.type === "text" || node.tagName === "TEXTAREA");
   }
   // In the capture phase: the request leaves before React does its own bookkeeping, and both go on side by side.
-  document.addEventListener("input", noted, true);
+  document.addEventListener("input", (event) => { if (event.target.tagName !== "SELECT") noted(event); }, true);
   document.addEventListener("change", (event) => { if (event.target.tagName === "SELECT") noted(event); }, true);
 
   // A slider ends where the lab says that nothing more happens; the value that was asked for is kept.
@@ -199,6 +199,10 @@
     clearTimeout(linkTimer);
     linkTimer = setTimeout(() => history.replaceState(history.state, "", G.link()), 250);
   };
+
+  // A link to another place on the page. Dash must not hear of it: it would find our changed address and draw the page
+  // anew, without the prose. The address of an older entry is brought up to what is on the screen.
+  addEventListener("popstate", (event) => { event.stopImmediatePropagation(); G.rememberLink(); }, true);
 
   // ---- tools --------------------------------------------------------------------------------------------------------
 
