@@ -205,7 +205,7 @@ RULES: dict[Callable[..., Any], tuple[Rule | None, ...]] = {
     np.transpose: (lambda g, y, x, axes=None: np.transpose(g, None if axes is None else np.argsort(axes)),),
     np.broadcast_to: (lambda g, y, x, shape: g,),
     np.astype: (lambda g, y, x, dtype: g,),
-    np.copy: (lambda g, y, x: g,),
+    np.copy: (lambda g, y, x, order="K": g,),
     operator.getitem: (_getitem,),
     np.take: (_take,),
     np.take_along_axis: (_copied(np.take_along_axis),),

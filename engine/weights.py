@@ -59,6 +59,9 @@ SOURCES = {
 }
 
 
+LONG_ROW = 10_000  # NumPy's sums over so many float32 numbers are only exact where they lie side by side in memory
+
+
 class Matrix:
     """A weight matrix (in, out) to be used as `x @ matrix`, kept as its transpose: one row for each output.
 
@@ -79,7 +82,8 @@ class Matrix:
             raise TypeError(f"These weights are {self.dtype}, so they cannot multiply {x.dtype} activations.")
         if isinstance(x, np.ndarray) and x.shape[-2] == 1:
             return np.vecdot(self.rows, x)[..., None, :]
-        return np.swapaxes(self.rows @ np.swapaxes(x, -1, -2), -1, -2)
+        product = np.swapaxes(self.rows @ np.swapaxes(x, -1, -2), -1, -2)
+        return np.copy(product, "C") if self.shape[1] > LONG_ROW else product
 
 
 Array.register(Matrix)  # type: ignore[attr-defined]

@@ -168,7 +168,7 @@ def repeat(steps: int, rate: float, held: int, seed: int) -> tuple[Any, ...]:
             title="Loss after each step",
             x_label="steps",
             y_label="loss, nats",
-            tensors=["logits", "grad"],
+            tensors=["logits", "resid"],
             marker=(steps, now),
         ),
         stack(
@@ -437,7 +437,7 @@ def tokens_that_matter(nudge: float, token: int, sentence: str) -> tuple[Any, ..
     picture = stack(
         tokens(
             [{"text": piece, "note": str(i)} for i, piece in enumerate(reading.pieces)],
-            title="Click a token to ask about its surprisal alone; the darker a token, the longer its gradient",
+            title="Click a token to ask about its surprisal alone; the stronger its colour, the longer its gradient",
             pick="token",
             picked=target,
             shares=found.norms,

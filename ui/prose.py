@@ -78,7 +78,7 @@ def _html(text: str, chapter: str) -> str:
 def _written(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return f"{value:,}".replace(",", " ") if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _link_open(self: RendererHTML, tokens: Any, index: int, options: Any, env: Any) -> str:

@@ -26,7 +26,6 @@ log = logging.getLogger("glassbox")
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 MAX_BODY = 256 * 1024
 UPDATE = "/_dash-update-component"
-FIRST_FONTS = ("serif", "sans", "mono")
 FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -50,17 +49,12 @@ class GlassBox(Dash):
     def files(self) -> dict[str, str]:
         """Addresses of our own bundled files, with a fingerprint so that browsers keep them for good."""
         named = {name: f"/own/{_fingerprint(content)}/{name}" for name, content in self.bundles.items()}
-        preload = [
-            f'<link rel="preload" as="font" type="font/woff2" crossorigin href="/assets/fonts/{name}.woff2">'
-            for name in FIRST_FONTS
-        ]
         return {
             "css": named["book.css"],
             "js": named["book.js"],
             "theme": named["theme.js"],
             "icon": named["icon.svg"],
             "plotly": named["plotly.js"],
-            "preload": "\n".join(preload),
         }
 
     @cached_property

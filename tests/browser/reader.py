@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import time
+from itertools import zip_longest
 from typing import Any
 
 from playwright.sync_api import Page
@@ -21,13 +23,17 @@ class Reader:
         self.requests: list[Any] = []
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
-        page.on("requestfailed", lambda request: self.problems.append(f"failed: {request.url} {request.failure}"))
+        page.on("requestfailed", self._failed)
         page.on("response", lambda r: self.problems.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
         page.on("request", self._request)
 
     def _console(self, message: Any) -> None:
         if message.type in ("error", "warning"):
             self.problems.append(f"console {message.type}: {message.text}")
+
+    def _failed(self, request: Any) -> None:
+        if request.failure != "net::ERR_ABORTED":  # what was still under way when the reader left the page
+            self.problems.append(f"failed: {request.url} {request.failure}")
 
     def _request(self, request: Any) -> None:
         self.requests.append(request)
@@ -95,6 +101,7 @@ SHOWN = """id => {
   const section = glassbox.section(id), picture = section.querySelector('.picture').cloneNode(true);
   picture.querySelectorAll('.lit, .factor').forEach(node => node.classList.remove('lit', 'factor'));
   picture.querySelectorAll('[tabindex]').forEach(node => node.removeAttribute('tabindex'));
+  picture.querySelectorAll('[class=""]').forEach(node => node.removeAttribute('class'));
   const canvases = [...section.querySelectorAll('.picture canvas')].map(canvas => canvas.toDataURL());
   return {
     picture: picture.innerHTML + canvases.join(),
@@ -103,6 +110,15 @@ SHOWN = """id => {
     message: section.querySelector('.lab-message').textContent,
   };
 }"""
+
+
+def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """Where two answers of `Reader.shown` differ, element by element; empty if they are the same."""
+    found = []
+    for name in before:
+        old, new = (re.split(r"(?=<)", shown[name]) for shown in (before, after))
+        found += [f"{name}: {a[:160]} | {b[:160]}" for a, b in zip_longest(old, new, fillvalue="") if a != b]
+    return found[:6]
 
 
 def callback_of(request: Any) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from reader import Reader, callback_of
+from reader import Reader, callback_of, differences
 
 from app import app as APP
 from engine.model import available
@@ -170,11 +170,8 @@ def test_every_control_changes_what_is_shown(read: Read, path: str) -> None:
         idle += [f"{lab.id}: {control.name}" for control in lab.controls if not changes(reader, lab, control)]
         reset(reader, lab)
         if lab.cached:
-            assert reader.shown(lab.id) == first, f"{lab.id}: Reset brings back what was shown first"
-        assert reader.values(lab.id) == {**lab.defaults(), **({"sentence": DEFAULT_SENTENCE} if lab.real else {})} or (
-            {name: str(value) for name, value in reader.values(lab.id).items()}
-            == {name: str(value) for name, value in lab.defaults().items()}
-        )
+            assert not differences(first, reader.shown(lab.id)), f"{lab.id}: Reset brings back what was shown first"
+        assert lab.clean(reader.values(lab.id))[0] == lab.defaults()
     assert not idle
     assert not reader.problems
 
@@ -226,7 +223,7 @@ def moves(reader: Reader, lab: Lab, control: Control) -> Any:
             if act(lambda option=option: node.select_option(option), now() != option):
                 yield
     elif isinstance(control, Text):
-        for text in ("2 * x + y", "Other words 1 2 3"):
+        for text in ("a*b + 2", "Other words 1 2 3"):
             if act(lambda text=text: node.fill(text), now() != text):
                 yield
     elif isinstance(control, Pick):
@@ -300,9 +297,8 @@ def test_a_link_reproduces_what_was_shown(read: Read, path: str) -> None:
     other = read(whole)
     for lab in working(WRITTEN[path]):
         other.see(lab.id)
-        if not lab.cached:
-            continue
-        assert other.shown(lab.id) == shown[lab.id], lab.id
+        if lab.cached:  # what measures time shows other numbers each time
+            assert not differences(shown[lab.id], other.shown(lab.id)), lab.id
     assert not reader.problems + other.problems
 
 
@@ -339,12 +335,15 @@ def test_axe_finds_nothing_serious(read: Read, path: str, theme: str) -> None:
     reader = read(path, theme=theme)
     if MODEL:
         reader.see_all()
+    options: dict[str, Any] = {"resultTypes": ["violations"]}
+    if theme == "dark":  # nothing but the colours is another
+        options["runOnly"] = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
     if (term := reader.page.locator("#live .term")).count():
         term.first.click()
     for tool in reader.page.locator("#live [data-tool=code]").all()[:1]:
         tool.click()
         reader.page.wait_for_selector("#live .lab-code .code")
-    found = axe.run(reader.page).response["violations"]
+    found = axe.run(reader.page, options=options).response["violations"]
     serious = [
         (violation["id"], [node["html"][:200] for node in violation["nodes"][:3]])
         for violation in found
@@ -420,7 +419,8 @@ def test_a_drag_never_queues_and_ends_on_the_last_value(read: Read) -> None:
     page.on("requestfinished", lambda request: under_way.discard(request))
     page.on("requestfailed", lambda request: under_way.discard(request))
     turn = reader.turn(lab.id)
-    box = page.locator(f"#live [id='{lab.dom_id(slider.name)}']").bounding_box()
+    node = page.locator(f"#live [id='{lab.dom_id(slider.name)}']")
+    box = node.bounding_box()
     y = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + 4, y)
     page.mouse.down()
@@ -431,8 +431,8 @@ def test_a_drag_never_queues_and_ends_on_the_last_value(read: Read) -> None:
     values = reader.values(lab.id)
     assert most == 1
     assert 2 <= sent <= 61
-    assert float(page.locator(f"#live [id='{lab.dom_id(slider.name)}']").input_value()) == values[slider.name]
-    assert values[slider.name] > slider.low + 0.5 * (slider.high - slider.low)
+    assert float(node.input_value()) == values[slider.name]
+    assert values[slider.name] > slider.low + 0.5 * (float(node.get_attribute("max") or 0) - slider.low)
     assert reader.shown(lab.id)["sentence"] == said(lab, values)
     assert not reader.problems
 
@@ -496,7 +496,7 @@ def test_back_restores_what_was_shown(read: Read) -> None:
     page.wait_for_selector("html[data-ready]")
     reader.see(lab.id)
     assert reader.shown(lab.id) == shown
-    assert not [problem for problem in reader.problems if "ERR_ABORTED" not in problem]
+    assert not reader.problems
 
 
 def test_a_server_that_is_gone_is_said_and_a_later_move_recovers(read: Read) -> None:
@@ -540,8 +540,8 @@ def test_a_slow_answer_shows_that_it_is_being_computed(read: Read) -> None:
     reader.page.wait_for_selector(f"#live #{lab.id}.busy", timeout=5000)
     reader.run("([id, values]) => glassbox.set(id, values)", lab.id, {slider.name: slider.low})
     assert len(held) == 1, "the second move waits for the first answer"
+    held.pop().continue_()
     reader.page.unroute("**/_dash-update-component")
-    held[0].continue_()
     reader.until("id => !glassbox.labs[id].inFlight", lab.id)
     assert reader.page.locator(f"#live #{lab.id}.busy").count() == 0
     assert reader.shown(lab.id)["sentence"] == said(lab, reader.values(lab.id))
@@ -608,16 +608,17 @@ def test_words_in_the_prose_set_a_labs_controls(read: Read) -> None:
 
 @each_page
 def test_the_tools_of_a_lab_work(read: Read, path: str) -> None:
-    """Code, CSV, JSON and the picture, of every hand-sized lab."""
+    """The picture of every hand-sized lab; code, CSV and JSON, which tests/ui fetches of all, of one."""
     reader = read(path)
     page = reader.page
-    for lab in hand_sized(path):
+    for number, lab in enumerate(hand_sized(path)):
         tools = page.locator(f"#live #{lab.id}")
         reader.see(lab.id)
-        tools.locator("[data-tool=code]").click()
-        page.wait_for_selector(f"#live #{lab.id} .lab-code .code")
-        assert tools.locator("[data-tool=code]").get_attribute("aria-expanded") == "true"
-        for tool in ("csv", "json", "picture"):
+        if number == 0:
+            tools.locator("[data-tool=code]").click()
+            page.wait_for_selector(f"#live #{lab.id} .lab-code .code")
+            assert tools.locator("[data-tool=code]").get_attribute("aria-expanded") == "true"
+        for tool in ("csv", "json", "picture") if number == 0 else ("picture",):
             with page.expect_download() as download:
                 tools.locator(f"[data-tool={tool}]").click()
             content = download.value.path().read_bytes()

@@ -234,3 +234,9 @@ def test_a_file_that_may_not_be_read_is_a_sentence(tiny, monkeypatch):
     monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(ModelBroken, match=r"cannot be read .*Permission denied"):
         gguf_path("tiny")
+
+
+def test_long_rows_lie_in_one_piece():
+    x, rows = np.ones((3, 4)), np.ones((weights.LONG_ROW + 1, 4))
+    assert (x @ Matrix(rows)).flags.c_contiguous
+    assert (x[:1] @ Matrix(rows)).flags.c_contiguous

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -31,7 +31,7 @@ def test_edges_go_forward_and_nothing_overlaps(graph: tuple[int, list[tuple[int,
     passing: dict[int, list[tuple[float, float]]] = {}
     for (source, target), bends in zip(edges, place.bends, strict=True):
         across = [place.columns[source], *(column for column, _ in bends), place.columns[target]]
-        assert all(one < other for one, other in zip(across, across[1:], strict=False))
+        assert all(one < other for one, other in pairwise(across))
         if place.columns[target] - place.columns[source] > 1:
             assert across == list(range(place.columns[source], place.columns[target] + 1))
             for column, row in bends:

@@ -127,7 +127,7 @@ def test_the_first_response_survives_any_sentence() -> None:
     import app  # the pages must be registered
 
     assert app.app
-    files = dict.fromkeys(("css", "js", "theme", "icon", "plotly", "preload"), "x")
+    files = dict.fromkeys(("css", "js", "theme", "icon", "plotly"), "x")
     parts = dict.fromkeys(("app_entry", "config", "scripts", "renderer"), "")
     for sentence in ('"><script>alert(1)</script>', "</script>", "\u2028", "{{x|y}}", "\udc00"):
         page = page_html("/", {"s": sentence}, files, parts)
