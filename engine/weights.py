@@ -59,7 +59,7 @@ SOURCES = {
 }
 
 
-LONG_ROW = 10_000  # NumPy's sums over so many float32 numbers are only exact where they lie side by side in memory
+LONG_ROW = 10_000  # NumPy sums so many float32 numbers accurately only where they lie side by side in memory
 
 
 class Matrix:

@@ -82,6 +82,9 @@
 
   function drawArcs(node, p) {
     const row = node.querySelector(".arc-row"), overlay = row.firstChild, chips = [...row.children].slice(1);
+    const shares = chips.map((_, i) => (typeof p.weights[i] === "number" ? p.weights[i] : 0));
+    chips.forEach((chip, i) => { chip.lastChild.textContent = shares[i] ? G.percent(shares[i]) : ""; });
+    // Measured with the numbers in place: they make a chip wider.
     const high = 110, middles = chips.map((c) => c.offsetLeft + c.offsetWidth / 2);
     overlay.setAttribute("width", row.scrollWidth);
     overlay.setAttribute("height", high);
@@ -90,10 +93,9 @@
     if (row.scrollWidth > room.clientWidth) room.scrollLeft = middles[p.selected] - 0.7 * room.clientWidth;
     const from = middles[p.selected], far = Math.max(1, ...middles.map((m) => Math.abs(m - from)));
     chips.forEach((chip, i) => {
-      const share = typeof p.weights[i] === "number" ? p.weights[i] : 0;
+      const share = shares[i];
       chip.classList.toggle("picked", i === p.selected);
       if (p.pick) chip.setAttribute("aria-pressed", i === p.selected);
-      chip.lastChild.textContent = share ? G.percent(share) : "";
       if (share < 0.004) return;
       const to = middles[i], lift = i === p.selected ? 26 : 30 + 70 * (Math.abs(to - from) / far), base = high - 2;
       const d = i === p.selected ? `M${from - 9} ${base} C${from - 24} ${base - lift * 1.4} ${from + 24} ${base - lift * 1.4} ${from + 9} ${base}` : `M${from} ${base} C${from} ${base - lift} ${to} ${base - lift} ${to} ${base}`;

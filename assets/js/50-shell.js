@@ -50,6 +50,10 @@
     else section.classList.add("unseen");
   }
 
+  // Canvases and arcs were drawn with whatever font was there: again, once theirs has come.
+  const late = ['12px "Glass Box Sans"', '12px "Glass Box Mono"'].filter((font) => !document.fonts.check(font));
+  if (late.length) Promise.all(late.map((font) => document.fonts.load(font))).then(G.repaint, () => {});
+
   // ---- taking over ------------------------------------------------------------------------------------------------------
 
   const first = document.getElementById("first"), live = document.getElementById("live");
