@@ -19,7 +19,7 @@ import numpy as np
 from engine.activation import relu, sigmoid
 from engine.backpropagation import Graph, Traced, history, trace
 from engine.derivatives import RULES
-from engine.formulas import FORMULAS, number
+from engine.formulas import FORMULAS, describe, number
 from engine.traced import record
 
 MAX_CHARACTERS = 200
@@ -175,6 +175,6 @@ def _finite(name: str, values: Mapping[str, SupportsFloat]) -> float:
 def _refuse_infinite(result: Traced) -> None:
     for step in history(result):
         if not np.isfinite(step.value):
-            inputs = " and ".join(number(argument) for argument in step.args)
-            name = getattr(step.function, "__name__", "a step")
-            raise ValueError(f"At these values {name} of {inputs} is infinite or undefined, so there is no gradient.")
+            labels = {source.order: number(source.value) for source, _, _ in step.sources}
+            _, numbers = describe(step, labels)
+            raise ValueError(f"At these values {numbers} is infinite or undefined, so there is no gradient.")

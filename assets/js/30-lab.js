@@ -304,7 +304,7 @@
     return faces.join("");
   }
 
-  const KEPT = ["box-sizing", "border-spacing", "min-width", "min-height", "flex", "overflow", "color", "background-color", "font-family", "font-size", "font-weight", "font-style", "display", "padding", "margin", "border", "border-radius", "text-align", "white-space", "fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "width", "height", "flex-direction", "flex-wrap", "gap", "align-items", "justify-content", "position", "left", "top", "grid-template-columns", "border-collapse", "line-height"];
+  const KEPT = ["box-sizing", "border-spacing", "min-width", "min-height", "flex", "overflow", "color", "background-color", "font-family", "font-size", "font-weight", "font-style", "display", "padding", "margin", "border", "border-radius", "text-align", "white-space", "fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "width", "height", "flex-direction", "flex-wrap", "gap", "align-items", "justify-content", "position", "left", "top", "grid-template-columns", "border-collapse", "line-height", "paint-order", "stroke-linejoin", "stroke-linecap", "grid-column-start", "grid-column-end", "max-width", "box-shadow", "outline"];
   function inline(from, to) {
     const style = getComputedStyle(from);
     to.setAttribute("style", KEPT.map((name) => `${name}:${style.getPropertyValue(name)}`).join(";"));

@@ -44,7 +44,7 @@ def test_three_colons_inside_a_line_are_text() -> None:
 
 def test_numbers_are_computed_and_an_unknown_one_is_an_error() -> None:
     assert html_of("There are {{ many }} and {{share}}.", many=134515008, share=0.123456) == (
-        "<p>There are 134 515 008 and 0.1235.</p>\n"
+        "<p>There are 134,515,008 and 0.1235.</p>\n"
     )
     assert "yes" in html_of("{{word}}", word="yes")
     with pytest.raises(KeyError, match="missing"):
