@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from engine.lens import logit_lens
 from engine.model import Model
 from engine.sampling import entropy, sample, softmax
 from engine.weights import SOURCES
-from pages._reading import piece, read, spoken, written
+from pages._reading import piece, read, spoken, the_model, written
 from ui.chapter import BOOK, Chapter
 from ui.controls import Slider
 from ui.figures import bars, matrix, readouts, stack, stage, tokens, words
-from ui.lab import Preset
+from ui.lab import Preset, ReaderError
 from ui.mathml import number
 
 chapter = Chapter(__name__, Path(__file__).parent)
@@ -162,6 +163,17 @@ def _lens_pieces(lens: Any) -> list[dict[str, str]]:
         {"text": piece(int(token)), "note": f"{label}: {share:.0%}"}
         for label, token, share in zip(labels, lens.ids[:, 0], lens.probabilities[:, 0], strict=True)
     ]
+
+
+def prepare_model() -> None:
+    """The first time, expanding the weights takes seconds: better now than under a reader's eyes."""
+    try:
+        the_model()
+    except ReaderError as missing:
+        logging.getLogger("glassbox").warning("%s", missing)
+
+
+BOOK.before_serving.append(prepare_model)
 
 
 # --- numbers of the prose ------------------------------------------------------------

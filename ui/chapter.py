@@ -44,6 +44,8 @@ class Book:
     entries: tuple[Entry, ...] = ()
     chapters: dict[str, Chapter] = field(default_factory=dict)
     terms: dict[str, str] = field(default_factory=dict)
+    before_serving: list[Callable[[], Any]] = field(default_factory=list)
+    """What to prepare once, before the first reader comes and before worker processes part."""
 
     def load(self, folder: Path) -> None:
         listed = tomllib.loads((folder / "contents.toml").read_text("utf-8"))

@@ -146,6 +146,8 @@ def _warm(app: Dash) -> None:
                 raise RuntimeError(f"{entry.path} answers {status}")
         client.get("/_dash-dependencies")
     app.server.config["PROPAGATE_EXCEPTIONS"] = None
+    for prepare in BOOK.before_serving:
+        prepare()
 
 
 def _callback_failed(problem: Exception) -> Any:
