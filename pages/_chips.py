@@ -58,8 +58,8 @@ def shortened(count: int) -> str:
 
 
 def grouped(count: int) -> str:
-    """12345 -> 12 345, with a space that never breaks."""
-    return f"{count:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    """12345 -> 12,345, as everywhere on the site."""
+    return f"{count:,}"
 
 
 def many(count: int, what: str) -> str:

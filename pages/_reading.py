@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.model import Model, ModelBroken, ModelMissing, load
 from engine.tokenization import encode, token_bytes
+from pages._chips import decoded
 from ui.lab import ReaderError
 
 ENCODING = "smollm2"
@@ -52,10 +53,7 @@ def the_model() -> Model:
 def piece(token: int) -> str:
     """A token as a label: its text, or its bytes in hex where they are only part of a character."""
     data = token_bytes(token, ENCODING)
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return " ".join(f"{byte:02x}" for byte in data)
+    return decoded(data) or data.hex(" ")
 
 
 def spoken(label: str) -> str:

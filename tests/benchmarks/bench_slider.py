@@ -4,7 +4,7 @@ For each hand-sized lab with a slider, in one run and interleaved:
 
 a  the slider as readers have it: from the input event over the server to the changed picture in the next frame;
 b  the same slider and the same picture, without a server: a Dash clientside callback on the slider's value paints an
-   answer that the browser already holds.
+   answer that the browser already holds (a second app that has these callbacks, in a second page of the browser).
 
 Printed: the medians and the median of the ratios a/b of neighbouring steps (wanted: at most 1.5); the server's own time
 of the callback over 200 distinct settings, 95th percentile (wanted: below 30 ms); and, of a drag of 60 moves, the time
@@ -31,46 +31,41 @@ DISTINCT = 200
 DRAGS = 5
 MOVES = 60
 
-# In the benchmark's app every slider has a Dash clientside callback besides its lab's own. It paints, from answers that
-# the browser holds, only while the measurement is of kind b.
+# In the app of kind b every slider has a Dash clientside callback. It paints from answers that the browser holds.
 PAINT = """
 function (value) {
   const bench = window.bench;
-  if (bench && bench.kind === "b" && bench.answers[value]) glassbox.show(glassbox.labs[bench.lab], bench.answers[value]);
+  if (bench && bench.answers[value]) glassbox.show(glassbox.labs[bench.lab], bench.answers[value]);
 }
 """
 
 # The time of the input event, and of the frame that shows the change it made to picture or sentence.
 OBSERVE = """
-([id, answers]) => {
-  const bench = window.bench = { lab: id, kind: "a", answers, asked: 0, painted: 0, changes: 0 };
-  const ask = glassbox.ask;
-  glassbox.ask = (lab) => { if (bench.kind === "a") ask(lab); };
+([id, control, answers]) => {
+  const bench = window.bench = { lab: id, control, answers, asked: 0, painted: 0 };
+  if (answers) glassbox.ask = () => {};
   window.addEventListener("input", () => { bench.asked = performance.now(); bench.painted = 0; }, true);
-  bench.observer = new MutationObserver(() => {
-    bench.changes += 1;
-    requestAnimationFrame(() => { bench.painted = performance.now(); });
-  });
-  bench.observer.observe(glassbox.section(id).querySelector(".lab-figure"), { childList: true, subtree: true, characterData: true, attributes: true });
+  bench.observer = new MutationObserver(() => requestAnimationFrame(() => { bench.painted = performance.now(); }));
+  const figure = glassbox.section(id).querySelector(".lab-figure");
+  bench.observer.observe(figure, { childList: true, subtree: true, characterData: true, attributes: true });
 }
-"""  # noqa: E501
+"""
 
 STEP = """
-async ([kind, value]) => {
-  const bench = window.bench, lab = glassbox.labs[bench.lab], node = glassbox.field(bench.lab, bench.control);
-  bench.kind = kind;
-  await new Promise(done => setTimeout(done, 30));
+async value => {
+  const lab = glassbox.labs[bench.lab], node = glassbox.field(bench.lab, bench.control);
+  const pause = ms => new Promise(done => setTimeout(done, ms));
+  await pause(40 + 17 * Math.random());  // at any moment between two frames
   Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set.call(node, value);
   node.dispatchEvent(new Event("input", { bubbles: true }));
-  const from = bench.asked;
-  for (let wait = 0; wait < 200 && (!bench.painted || lab.inFlight); wait++) await new Promise(done => setTimeout(done, 5));
-  return bench.painted ? bench.painted - from : null;
+  for (let wait = 0; wait < 60 && (!bench.painted || lab.inFlight); wait++) await pause(10);
+  return bench.painted ? bench.painted - bench.asked : null;
 }
 """
 
 
-def make_server() -> Any:
-    """The app with the clientside callbacks of kind b, telling how long each callback took in the server."""
+def clientside_server() -> Any:
+    """The app with the clientside callbacks of kind b."""
     from dash import Input
 
     import ui.server as hosting
@@ -87,7 +82,13 @@ def make_server() -> Any:
         warm(app)
 
     hosting._warm = with_callbacks
-    server = hosting.create_app(ROOT / "pages").server
+    return hosting.create_app(ROOT / "pages").server
+
+
+def timed_server() -> Any:
+    """The app as readers have it, telling with each answer how long it took in the server."""
+    from app import server
+
     inner = server.wsgi_app
 
     def timed(environ: dict[str, Any], start_response: Any) -> Any:
@@ -101,6 +102,10 @@ def make_server() -> Any:
 
     server.wsgi_app = timed
     return server
+
+
+COLUMNS = ["lab", "slider", "a ms", "b ms", "a/b", "server p95", "after a drag", "at once"]
+LINE = "{:28}{:14}{:>8}{:>8}{:>7}{:>12}{:>14}{:>9}"
 
 
 def main() -> None:
@@ -117,28 +122,29 @@ def main() -> None:
 
     assert app
     wanted = [lab for lab in LABS.values() if not options.labs or lab.id in options.labs]
-    chosen = [(lab, slider) for lab in wanted if (slider := widest_slider(lab))]
+    chosen = [(lab, slider) for lab in wanted if (slider := longest_slider(lab))]
     worst: dict[str, float] = {}
-    print(
-        f"{'lab':28}{'slider':14}{'a ms':>7}{'b ms':>7}{'a/b':>6}{'p95 server':>12}{'after a drag':>14}{'at once':>9}"
-    )
-    with served("bench_slider:make_server()") as address, chromium() as browser:
+    print(LINE.format(*COLUMNS))
+    with (
+        served("bench_slider:timed_server()", 1) as server,
+        served("bench_slider:clientside_server()", 1) as clientside,
+        chromium() as browser,
+    ):
         for lab, slider in chosen:
-            result = measure(browser, address, lab, slider, options.steps)
-            result["server"] = server_time(address, lab)
+            found = measure(browser, server, clientside, lab, slider, options.steps)
+            found["server"] = server_time(server, lab)
+            shown = [f"{found['a']:.1f}", f"{found['b']:.1f}", f"{found['ratio']:.2f}", f"{found['server']:.1f} ms"]
             print(
-                f"{lab.id:28}{slider.name:14}{result['a']:7.1f}{result['b']:7.1f}{result['ratio']:6.2f}"
-                f"{result['server']:9.1f} ms{result['drag']:14.2f}{result['at once']:9.0f}",
-                flush=True,
+                LINE.format(lab.id, slider.name, *shown, f"{found['drag']:.2f}", f"{found['at once']:.0f}"), flush=True
             )
-            worst = {name: max(value, worst.get(name, 0.0)) for name, value in result.items()}
+            worst = {name: max(value, worst.get(name, 0.0)) for name, value in found.items()}
     print(
         f"worst: a/b {worst['ratio']:.2f} (at most 1.5), server p95 {worst['server']:.1f} ms (below 30), "
         f"after a drag {worst['drag']:.2f} of two steps (at most 1), at once {worst['at once']:.0f} (1)"
     )
 
 
-def widest_slider(lab: Any) -> Any:
+def longest_slider(lab: Any) -> Any:
     """The slider with the most steps of a hand-sized lab, or None."""
     from ui.controls import Slider
 
@@ -149,33 +155,30 @@ def widest_slider(lab: Any) -> Any:
     return most if (most.high - most.low) / most.step >= 10 else None
 
 
-def measure(browser: Any, address: str, lab: Any, slider: Any, steps: int) -> dict[str, float]:
+def measure(browser: Any, server: str, clientside: str, lab: Any, slider: Any, steps: int) -> dict[str, float]:
     """Medians of both kinds of steps, their ratio, and what a drag adds."""
-    from ui.chapter import BOOK
     from ui.lab import compute
 
     count = min(steps, int((slider.high - slider.low) / slider.step / 2))
     values = [slider.clean(slider.low + slider.step * k)[0] for k in range(2 * count)]
     random.Random(0).shuffle(values)
-    answers = {f"{value:g}": compute(lab, lab.defaults() | {slider.name: value}) for value in values}
-    page = browser.new_page(viewport={"width": 1300, "height": 900})
-    page.goto(address + BOOK.entry(lab.chapter).path)
-    page.wait_for_selector("html[data-ready]")
-    page.evaluate("id => glassbox.section(id).scrollIntoView({ block: 'center', behavior: 'instant' })", lab.id)
-    page.wait_for_timeout(500)
-    page.evaluate(OBSERVE, [lab.id, answers])
-    page.evaluate("name => { bench.control = name; }", slider.name)
+    answers = {f"{value:.12g}": compute(lab, lab.defaults() | {slider.name: value}) for value in values}
+    pages = {
+        "a": opened(browser, server, lab, slider, None),
+        "b": opened(browser, clientside, lab, slider, answers),
+    }
     times: dict[str, list[float]] = {"a": [], "b": []}
     ratios = []
-    for a, b in zip(values[0::2], values[1::2], strict=True):
-        took = {kind: page.evaluate(STEP, [kind, value]) for kind, value in (("a", a), ("b", b))}
+    for pair in zip(values[0::2], values[1::2], strict=True):
+        took = {kind: pages[kind].evaluate(STEP, value) for kind, value in zip("ab", pair, strict=True)}
         if took["a"] and took["b"]:  # a step that changed nothing on the screen took no time
             ratios.append(took["a"] / took["b"])
             for kind, value in took.items():
                 times[kind].append(value)
     single = median(times["a"])
-    drags = [drag(page, lab, slider) for _ in range(DRAGS)]
-    page.close()
+    pages["b"].close()
+    drags = [drag(pages["a"], lab, slider) for _ in range(DRAGS)]
+    pages["a"].close()
     return {
         "a": single,
         "b": median(times["b"]),
@@ -183,6 +186,20 @@ def measure(browser: Any, address: str, lab: Any, slider: Any, steps: int) -> di
         "drag": median(after for after, _ in drags) / (2 * single),
         "at once": max(most for _, most in drags),
     }
+
+
+def opened(browser: Any, address: str, lab: Any, slider: Any, answers: Any) -> Any:
+    """A page with the lab in view, observed."""
+    from ui.chapter import BOOK
+
+    page = browser.new_page(viewport={"width": 1300, "height": 900})
+    page.goto(address + BOOK.entry(lab.chapter).path)
+    page.wait_for_selector("html[data-ready]")
+    field = f"#live [id='{lab.dom_id(slider.name)}']"
+    page.locator(field).evaluate("node => node.scrollIntoView({ block: 'center', behavior: 'instant' })")
+    page.wait_for_timeout(500)
+    page.evaluate(OBSERVE, [lab.id, slider.name, answers])
+    return page
 
 
 def drag(page: Any, lab: Any, slider: Any) -> tuple[float, int]:
@@ -199,9 +216,9 @@ def drag(page: Any, lab: Any, slider: Any) -> tuple[float, int]:
     def ended(request: Any) -> None:
         under_way.discard(request)
 
-    for event, listener in (("request", started), ("requestfinished", ended), ("requestfailed", ended)):
+    listeners = {"request": started, "requestfinished": ended, "requestfailed": ended}
+    for event, listener in listeners.items():
         page.on(event, listener)
-    page.evaluate("() => { bench.kind = 'a'; }")
     box = page.locator(f"#live [id='{lab.dom_id(slider.name)}']").bounding_box()
     y = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + 10, y)
@@ -209,9 +226,11 @@ def drag(page: Any, lab: Any, slider: Any) -> tuple[float, int]:
     for move in range(1, MOVES + 1):
         page.mouse.move(box["x"] + 10 + (box["width"] - 20) * move / MOVES, y)
     page.mouse.up()
-    page.wait_for_timeout(400)
-    for event, listener in (("request", started), ("requestfinished", ended), ("requestfailed", ended)):
+    page.wait_for_timeout(500)
+    for event, listener in listeners.items():
         page.remove_listener(event, listener)
+    if not most:
+        raise RuntimeError(f"dragging {lab.id} {slider.name} asked the server nothing")
     return max(0.0, page.evaluate("() => bench.painted - bench.asked")), most
 
 
@@ -237,7 +256,7 @@ def server_time(address: str, lab: Any) -> float:
 
 
 def distinct(lab: Any) -> list[dict[str, Any]]:
-    """Up to 200 different settings of the lab's controls, none of which it has been asked before."""
+    """Up to 200 different settings of the lab's controls."""
     from ui.controls import Slider, Text
 
     rng = random.Random(1)
