@@ -63,6 +63,13 @@ SHIFTS = """
 """
 
 
+# Quantities named in a sentence that light up nothing else in their lab.
+LONELY = """() => [...document.querySelectorAll('.lab-sentence [data-key]')].filter(node => {
+  const key = CSS.escape(node.dataset.key);
+  return node.closest('section').querySelectorAll(`[data-key="${key}"]`).length < 2;
+}).map(node => node.closest('section').id + ' ' + node.dataset.key)"""
+
+
 @pytest.mark.parametrize(("width", "theme"), [(1300, "light"), (360, "dark")], ids=["wide light", "phone dark"])
 @each_page
 def test_a_page_loads_without_a_problem(read: Read, path: str, width: int, theme: str) -> None:
@@ -78,6 +85,7 @@ def test_a_page_loads_without_a_problem(read: Read, path: str, width: int, theme
         reader.see_all()
     assert reader.run("() => document.documentElement.scrollWidth") <= width
     assert not reader.problems
+    assert not reader.run(LONELY)
     failed = reader.run("() => [...document.querySelectorAll('.lab.failed')].map(node => node.id)")
     assert not failed
     assert reader.run("() => document.querySelectorAll('.lab.busy, .lab.unseen').length") == 0 or not MODEL

@@ -50,23 +50,19 @@ each_chapter = pytest.mark.parametrize("chapter", WRITTEN.values(), ids=WRITTEN)
 
 AWKWARD_TEXT = [
     "",
-    " ",
-    "\n\n\t ",
+    " \n\n\t ",
     "\0",
     "a\0b\x07c",
-    "half \ud83d pair",
-    "\udc00\udc00",
+    "half \ud83d pair \udc00\udc00",
     "\u202eright to left\u202c \u200fاللغة العربية",
     "<script>alert(1)</script>",
-    "<|endoftext|>",
-    "<|im_start|>user\nhi<|im_end|>",
+    "<|endoftext|><|im_start|>user",
     "🤷🏽‍♀️ 漢字 ßçð\u0301\u0301 ﷽",
     "{braces} {{key|text}} %s \\n \\text{x} $x$ ''' \"\"\"",
-    "2 + 2 * 3 ** 2 ** 9999",
     "__import__('os').system('true')",
+    "2 + 2 * 3 ** 2 ** 9999",
     "x" * 100_000,
-    "word " * 20_000,
-    "漢" * 5_000,
+    "漢 " * 5_000,
 ]
 AWKWARD_VALUES = [
     None,
@@ -193,9 +189,9 @@ def test_a_lab_answers_whatever_is_sent(lab: Lab, caplog: pytest.LogCaptureFixtu
     assert not caplog.records, [record.getMessage() for record in caplog.records]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @given(data=st.data())
-@pytest.mark.parametrize("lab", of_labs({name: lab for name, lab in LABS.items() if not lab.real}))
+@pytest.mark.parametrize("lab", of_labs({name: lab for name, lab in LABS.items() if not lab.real and lab.cached}))
 def test_a_lab_answers_any_text_and_any_number(lab: Lab, data: st.DataObject) -> None:
     values = {control.name: data.draw(sent_to(control), label=control.name) for control in lab.controls}
     check(lab, labs.compute(lab, values))
