@@ -53,13 +53,22 @@ class Forward:
 
 def forward(parameters: dict[str, Any], prompt: Sequence[str], target: str) -> Forward:
     """From three tokens to the loss against the target token. Raises ValueError for words outside the vocabulary."""
-    ids = token_ids(prompt)
-    inputs = np.reshape(lookup(parameters["embedding"], ids), -1)
+    inputs, sums, hidden, logits = layers(parameters, prompt)
+    return Forward(inputs, sums, hidden, logits, softmax(logits), loss_against(logits, [target]))
+
+
+def layers(parameters: dict[str, Any], prompt: Sequence[str]) -> tuple[Array, Array, Array, Array]:
+    """From three tokens to the logits: inputs, sums, hidden, logits."""
+    inputs = np.reshape(lookup(parameters["embedding"], token_ids(prompt)), -1)
     sums = inputs @ parameters["w1"] + parameters["b1"]
     hidden = np.tanh(sums)
-    logits = hidden @ parameters["w2"] + parameters["b2"]
-    loss = cross_entropy(np.reshape(logits, (1, -1)), token_ids([target]))
-    return Forward(inputs, sums, hidden, logits, softmax(logits), loss)
+    return inputs, sums, hidden, hidden @ parameters["w2"] + parameters["b2"]
+
+
+def loss_against(logits: Float[Array, " vocabulary"], targets: Sequence[str]) -> Float[Array, ""]:
+    """The cross entropy of one guess against each target, averaged, in nats."""
+    rows = np.tile(np.reshape(logits, (1, -1)), (len(targets), 1))
+    return cross_entropy(rows, token_ids(targets))
 
 
 def token_ids(words: Sequence[str]) -> np.ndarray:
@@ -150,7 +159,7 @@ def trajectory(
 
 def loss_of(parameters: dict[str, Any], prompt: Sequence[str] = PROMPT, target: str = "liftoff") -> Float[Array, ""]:
     """The loss alone, for `gradient_check(loss_of, (parameters,))`."""
-    return forward(parameters, prompt, target).loss
+    return loss_against(layers(parameters, prompt)[-1], [target])
 
 
 def _units(step: Step) -> tuple[Unit, ...]:

@@ -15,8 +15,8 @@ from jaxtyping import Float
 
 from engine.arrays import Array
 from engine.backpropagation import value_and_grad
-from engine.sampling import cross_entropy, entropy
-from engine.tiny_network import PROMPT, VOCABULARY, Parameters, forward, token_ids
+from engine.sampling import entropy, softmax
+from engine.tiny_network import PROMPT, VOCABULARY, Parameters, layers, loss_against, token_ids
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def descend(
     for step in range(steps + 1):
         loss, gradient = loss_and_gradient(parameters, continuations, prompt)
         losses.append(loss)
-        probabilities.append(forward(parameters, prompt, continuations[0]).probabilities)
+        probabilities.append(softmax(layers(parameters, prompt)[-1]))
         norms.append(np.sqrt(sum(np.sum(g**2) for g in gradient.values())))
         if step < steps:
             parameters = {name: array - learning_rate * gradient[name] for name, array in parameters.items()}
@@ -52,9 +52,7 @@ def descend(
 
 def mean_loss(parameters: dict[str, Any], continuations: Sequence[str], prompt: Sequence[str] = PROMPT) -> Any:
     """The cross entropy of the network's one guess against every continuation, averaged."""
-    targets = token_ids(continuations)
-    logits = forward(parameters, prompt, continuations[0]).logits
-    return cross_entropy(np.tile(np.reshape(logits, (1, -1)), (len(targets), 1)), targets)
+    return loss_against(layers(parameters, prompt)[-1], continuations)
 
 
 def floor_of(continuations: Sequence[str]) -> float:
