@@ -222,7 +222,13 @@ def merge_steps_in_full(word: str, encoding: str = "o200k_base") -> tuple[MergeS
         raise ValueError(f"This word has {len(text.encode())} bytes; merges are shown for at most {MAX_WORD_BYTES}.")
     missing = missing_bytes(encoding)
     pieces = [bytes(byte for byte in piece if byte not in missing) for piece in _pieces(text, encoding)]
-    return merge_trace(pieces, _tokenizer(encoding)._mergeable_ranks)
+    ranks = _tokenizer(encoding)._mergeable_ranks
+    steps = merge_trace(pieces, ranks)
+    tokens_of_text = [token_bytes(token, encoding) for token in encode(text, encoding)]
+    if list(steps[-1].parts) == tokens_of_text:
+        return steps
+    # Characters newer than the tokenizer's own Unicode tables are cut elsewhere by it; no merge crosses its tokens.
+    return merge_trace(tokens_of_text, ranks)
 
 
 # Reading the files ---------------------------------------------------------------------------------------------------

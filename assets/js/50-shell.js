@@ -26,6 +26,7 @@
   const kept = G.store.get("sentence");
   G.sentence = linked ? G.boot.sentence : typeof kept === "string" ? kept : G.boot.sentence;
   field.value = G.sentence;
+  if (linked) G.store.set("sentence", G.sentence); // a class that follows a link keeps its sentence in the next chapter
 
   function sentenceChanged() {
     if (field.value === G.sentence) return;
