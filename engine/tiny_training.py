@@ -34,7 +34,7 @@ def descend(
     parameters: Parameters,
     continuations: Sequence[str],
     steps: int,
-    learning_rate: float,
+    learning_rate: float | int,
     prompt: Sequence[str] = PROMPT,
 ) -> Run:
     """Gradient descent on the mean loss over all continuations of the prompt, `steps` times."""

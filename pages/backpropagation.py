@@ -96,6 +96,8 @@ def step(stage: int, target: str, rate: float, seed: int, view: str) -> tuple[An
 # --- again and again -----------------------------------------------------------------------------------------------
 
 STEPS = 60
+RATES = ("0.02", "0.05", "0.1", "0.2", "0.5", "1", "1.5", "2", "3", "4", "6", "8", "10")
+"""Choices and no slider: each takes a whole descent, which a finger on a slider would outrun."""
 
 
 def continuations(held: int) -> list[str]:
@@ -114,7 +116,7 @@ def whole_run(seed: int, held: int, rate: float) -> tiny_training.Run:
     title="Repeat, and watch the loss",
     controls=[
         Slider("steps", "Steps taken", 20, 0, STEPS),
-        Slider("rate", "Learning rate", 0.5, 0.01, 10.0, 0.01),
+        Choice("rate", "Learning rate", "0.5", {rate: rate for rate in RATES}),
         Slider("held", "Texts of 4 that start over", 1, 0, 3),
         SEED,
     ],
@@ -132,34 +134,34 @@ def whole_run(seed: int, held: int, rate: float) -> tiny_training.Run:
     presets=[
         Preset(
             "About right",
-            {"rate": 0.5, "steps": 60, "held": 1, "seed": 0},
+            {"rate": "0.5", "steps": 60, "held": 1, "seed": 0},
             "The loss falls at every step and settles near the floor.",
         ),
         Preset(
             "Too small",
-            {"rate": 0.02, "steps": 60, "held": 1, "seed": 0},
+            {"rate": "0.02", "steps": 60, "held": 1, "seed": 0},
             "The direction is right, but 60 steps are not nearly enough.",
         ),
         Preset(
             "Too large",
-            {"rate": 8, "steps": 60, "held": 1, "seed": 0},
+            {"rate": "8", "steps": 60, "held": 1, "seed": 0},
             "Each step jumps over the valley; the loss bounces and never settles.",
         ),
         Preset(
             "At the edge",
-            {"rate": 2, "steps": 60, "held": 1, "seed": 1},
+            {"rate": "2", "steps": 60, "held": 1, "seed": 1},
             "It comes down in the end, but not on a straight way.",
         ),
         Preset(
             "One answer only",
-            {"rate": 8, "steps": 60, "held": 0, "seed": 0},
+            {"rate": "8", "steps": 60, "held": 0, "seed": 0},
             "Where nothing ever contradicts, hardly any rate is too large.",
         ),
     ],
     height=420,
 )
-def repeat(steps: int, rate: float, held: int, seed: int) -> tuple[Any, ...]:
-    run = whole_run(seed, held, rate)
+def repeat(steps: int, rate: str, held: int, seed: int) -> tuple[Any, ...]:
+    run = whole_run(seed, held, float(rate))
     times, now = np.arange(STEPS + 1), run.losses[steps]
     lowest = ("floor: the entropy of the four texts", times, np.full(STEPS + 1, run.floor))
     picture = row(
@@ -193,7 +195,7 @@ def repeat(steps: int, rate: float, held: int, seed: int) -> tuple[Any, ...]:
         f"network can beat. {course}; at the end it stands at {plain(run.losses[-1])}."
     )
     length = rf"\text{{length of }} \grad{{\nabla L}} = \grad{{{number(run.gradient_norms[steps])}}}"
-    formula = rf"\theta \leftarrow \theta - {number(rate)} \cdot \grad{{\nabla L}}, \qquad {length}"
+    formula = rf"\theta \leftarrow \theta - {rate} \cdot \grad{{\nabla L}}, \qquad {length}"
     return picture, sentence, formula, {"losses": run.losses, "probabilities": run.probabilities, "floor": run.floor}
 
 
@@ -208,7 +210,7 @@ def power(value: float) -> str:
 
 # --- gradient check ------------------------------------------------------------------------------------------------
 
-STEP_SIZES = [10.0**exponent for exponent in range(-13, 1)]
+STEP_SIZES = [10.0**exponent for exponent in range(-13, 1, 2)]
 GROUPS = {"worst": "the ten that agree least", "embedding": "embedding", "w1": "W1", "b1": "b1", "w2": "W2", "b2": "b2"}
 
 
@@ -217,7 +219,7 @@ def errors_by_step_size(seed: int, target: str) -> np.ndarray:
     return engine.worst_errors(lambda p: tiny_network.loss_of(p, target=target), (start(seed),), STEP_SIZES)
 
 
-# Not a slider: each start takes fourteen whole checks, which a finger on a slider would outrun.
+# Not a slider: each start takes seven more checks, which a finger on a slider would outrun.
 START = Choice("seed", "Random start", "0", {str(seed): f"start {seed}" for seed in range(6)})
 
 
