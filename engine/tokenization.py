@@ -25,9 +25,9 @@ import tiktoken
 from engine.bpe import BPE, MergeStep, clean, merge_trace, train_bpe
 
 __all__ = [
-    "BPE", "ENCODINGS", "Counts", "Encoding", "MergeStep", "Splitting", "Token", "clean", "count", "decode", "encode",
-    "merge_steps", "merge_steps_in_full", "missing_bytes", "special_tokens_in", "splittings", "token_bytes", "tokens",
-    "train_bpe",
+    "BPE", "ENCODINGS", "Counts", "Encoding", "MergeStep", "Splitting", "Token", "clean", "count", "decode",
+    "decoded", "encode", "merge_steps", "merge_steps_in_full", "missing_bytes", "special_tokens_in", "splittings",
+    "token_bytes", "tokens", "train_bpe",
 ]  # fmt: skip
 
 FILES = Path(__file__).parent.parent / "data" / "tokenizers"
@@ -145,12 +145,12 @@ def tokens(text: str, encoding: str = "o200k_base") -> tuple[Token, ...]:
     """The tokens of a text with their bytes and places, and the bytes that got none, in order of their start."""
     data, missing = clean(text)[0].encode(), missing_bytes(encoding)
     kept = [place for place, byte in enumerate(data) if byte not in missing]
-    found = [Token(None, data[i : i + 1], _text(data[i : i + 1]), i, i + 1) for i in range(len(data))
+    found = [Token(None, data[i : i + 1], decoded(data[i : i + 1]), i, i + 1) for i in range(len(data))
              if data[i] in missing] if missing else []  # fmt: skip
     ids, done = encode(text, encoding), 0
     for i, piece in zip(ids, _tokenizer(encoding).decode_tokens_bytes(ids), strict=True):
         done += len(piece)
-        found.append(Token(i, piece, _text(piece), kept[done - len(piece)], kept[done - 1] + 1))
+        found.append(Token(i, piece, decoded(piece), kept[done - len(piece)], kept[done - 1] + 1))
     return tuple(sorted(found, key=lambda token: token.start))
 
 
@@ -266,7 +266,8 @@ def _pieces(text: str, encoding: str) -> list[bytes]:
     return [piece.encode() for part in parts for piece in regex.findall(found.pattern, part)]
 
 
-def _text(data: bytes) -> str | None:
+def decoded(data: bytes) -> str | None:
+    """Bytes as text, or None where they are only part of a character."""
     try:
         return data.decode()
     except UnicodeDecodeError:

@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from engine.tokenization import Token
+from engine.tokenization import Token, decoded
 from ui.figures import Picture, tokens
 
 CHIPS = 400  # more than that, and a picture is no longer read
 LABEL = 24
-
-
-def decoded(data: bytes) -> str | None:
-    """Bytes as text, or None where they are only part of a character."""
-    try:
-        return data.decode()
-    except UnicodeDecodeError:
-        return None
 
 
 def is_seen(character: str) -> bool:

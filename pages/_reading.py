@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.model import Model, ModelBroken, ModelMissing, load
-from engine.tokenization import encode, token_bytes
-from pages._chips import decoded
+from engine.tokenization import decoded, encode, token_bytes
 from ui.lab import ReaderError
 
 ENCODING = "smollm2"

@@ -67,9 +67,6 @@ class Control:
         children.append(html.Div(className="control-note", id=f"{dom_id}-note", role="status"))
         return html.Div(children, className=f"control control-{kind}")
 
-    def _marks(self) -> dict[str, Any]:
-        return {"data-control": self.name, "aria-describedby": ""}
-
 
 @dataclass(frozen=True)
 class Slider(Control):
@@ -175,7 +172,6 @@ class Text(Control):
 
     limit: int = 400
     rows: int = 2
-    empty: str = ""
 
     def clean(self, raw: Any) -> Cleaned:
         if raw is None:

@@ -250,8 +250,6 @@
       const target = G.section(setter.dataset.set);
       if (!setter.closest("section.lab")) target.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
     }
-    const quantity = event.target.closest("[data-key]");
-    if (!quantity) return;
   });
 
   // Hovering or focusing a quantity lights it up wherever else it stands in the lab.
