@@ -10,6 +10,7 @@ arXiv:2202.05262.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping, MutableMapping
 from fnmatch import fnmatchcase
 from typing import Any
@@ -40,13 +41,15 @@ class Trace(dict[str, Any]):
 class EditingTap:
     """A tap that applies an edit and fills a trace with what the computation then went on with."""
 
-    def __init__(self, trace: MutableMapping[str, Any] | None, edit: Edit) -> None:
+    def __init__(self, trace: MutableMapping[str, Any] | None, edit: Edit, seen: Seen | None = None) -> None:
         self.trace, self.edit = trace, edit
-        self.seen: dict[str, Any] = {}
+        self.seen: MutableMapping[str, Any] = ChainMap({}, seen or {})  # type: ignore[arg-type]
+        self.used: set[str] = set()
 
     def __call__(self, name: str, value: Any) -> Any:
         if name in self.edit:
             value = _patched(name, value, self.edit[name], self.seen)
+            self.used.add(name)
         if self.edit:
             self.seen[name] = value
         if self.trace is not None:
@@ -55,7 +58,7 @@ class EditingTap:
 
     def check_all_used(self) -> None:
         """Raise ValueError for edits of activations that this model does not have."""
-        unknown = sorted(set(self.edit) - set(self.seen))
+        unknown = sorted(set(self.edit) - self.used)
         if unknown:
             raise ValueError(f"The model has no activation called {', '.join(unknown)}.")
 
@@ -66,6 +69,19 @@ def _patched(name: str, value: Any, patch: Patch, seen: Seen) -> Any:
         raise ValueError(f"The patch for {name} has shape {np.shape(new)}; the activation has {value.shape}.")
     keeps_kind = value.dtype.kind != "f" or new.dtype == value.dtype  # positions may become fractions
     return new if keeps_kind else new.astype(value.dtype)
+
+
+def first_edited_block(edit: Edit, blocks: int) -> int:
+    """The first of the blocks 0 … `blocks` − 1 that an edit reaches; `blocks` if it only reaches what comes after."""
+
+    def reached(name: str) -> int:
+        kind, _, rest = name.partition(".")
+        number = rest.partition(".")[0]
+        if kind == "blk" and number.isdigit():
+            return min(int(number), blocks)
+        return blocks if kind in ("final", "logits") else 0
+
+    return min(map(reached, edit), default=0)
 
 
 def zero(name: str) -> Edit:
@@ -82,7 +98,7 @@ def switch_off_head(block: int, *heads: int) -> Edit:
     """Attention heads that find nothing: their part of the joined output is zero."""
 
     def without(value: Any, seen: Seen) -> Any:
-        count = seen[f"blk.{block}.attn.q"].shape[0]
+        count = seen[f"blk.{block}.attn.q"].shape[-3]
         if not all(0 <= head < count for head in heads):
             raise ValueError(f"The heads of a block are numbered 0 to {count - 1}.")
         kept = ~np.isin(np.arange(count), heads)

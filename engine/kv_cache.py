@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
@@ -11,21 +13,29 @@ from engine.arrays import Array
 class KVCache:
     """Room for `capacity` positions, allocated once: (blocks, kv_heads, capacity, head_dim) keys, and as many values.
 
-    Unlike everything else in the engine it is written into, because copying it for each token would be the work that
-    it saves. One cache serves one text and one reader of it.
+    With a `batch` of B equally long texts, (blocks, B, kv_heads, capacity, head_dim). Unlike everything else in the
+    engine it is written into, because copying it for each token would be the work that it saves. One cache serves one
+    reader.
     """
 
     def __init__(
-        self, blocks: int, kv_heads: int, capacity: int, head_dim: int, dtype: np.dtype | type = np.float32
+        self,
+        blocks: int,
+        kv_heads: int,
+        capacity: int,
+        head_dim: int,
+        dtype: np.dtype | type = np.float32,
+        batch: int | None = None,
     ) -> None:
-        self.keys = np.empty((blocks, kv_heads, capacity, head_dim), dtype)
-        self.values = np.empty((blocks, kv_heads, capacity, head_dim), dtype)
+        texts = () if batch is None else (batch,)
+        self.keys = np.empty((blocks, *texts, kv_heads, capacity, head_dim), dtype)
+        self.values = np.empty((blocks, *texts, kv_heads, capacity, head_dim), dtype)
         self.length = 0  # positions that all blocks have filled
 
     @property
     def capacity(self) -> int:
         """Positions there is room for."""
-        return self.keys.shape[2]
+        return self.keys.shape[-2]
 
     @property
     def nbytes(self) -> int:
@@ -33,8 +43,8 @@ class KVCache:
         return (self.keys.nbytes + self.values.nbytes) // self.capacity * self.length
 
     def extend(
-        self, block: int, k: Float[Array, "K T d"], v: Float[Array, "K T d"]
-    ) -> tuple[Float[Array, "K S d"], Float[Array, "K S d"]]:
+        self, block: int, k: Float[Array, "*batch K T d"], v: Float[Array, "*batch K T d"]
+    ) -> tuple[Float[Array, "*batch K S d"], Float[Array, "*batch K S d"]]:
         """Store one block's keys and values of the newest positions; all of that block's, old and new, are returned.
 
         `length` stays: call `advance` once every block has stored its own. Raises ValueError when the cache is full.
@@ -42,9 +52,9 @@ class KVCache:
         end = self.length + k.shape[-2]
         if end > self.capacity:
             raise ValueError(f"The cache has room for {self.capacity} positions, not for {end}.")
-        self.keys[block, :, self.length : end] = k
-        self.values[block, :, self.length : end] = v
-        return self.keys[block, :, :end], self.values[block, :, :end]
+        self.keys[block, ..., self.length : end, :] = k
+        self.values[block, ..., self.length : end, :] = v
+        return self.keys[block, ..., :end, :], self.values[block, ..., :end, :]
 
     def advance(self, positions: int) -> None:
         """Count the newest positions as filled."""
@@ -55,3 +65,9 @@ class KVCache:
         if not 0 <= length <= self.length:
             raise ValueError(f"The cache holds {self.length} positions; it cannot go back to {length}.")
         self.length = length
+
+    def reorder(self, parents: Sequence[int]) -> None:
+        """Make text i of the batch go on from what was text parents[i]; their number may change (beam search)."""
+        if self.keys.ndim < 5:
+            raise ValueError("This cache holds a single text; there is nothing to reorder.")
+        self.keys, self.values = self.keys[:, list(parents)], self.values[:, list(parents)]

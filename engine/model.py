@@ -4,14 +4,15 @@ A Llama: token embedding, 30 blocks (`engine.block.run_block`: RMSNorm, grouped-
 last RMSNorm, and the embedding table again as output matrix. Weights come from `engine.weights`. All in float32.
 
 Sources: Touvron et al. 2023, arXiv:2302.13971 (Llama); Allal et al. 2025, arXiv:2502.02737 (SmolLM2). Left out:
-batches of several texts, and training.
+training, and texts of different lengths in one batch.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from types import MappingProxyType
@@ -23,19 +24,19 @@ from jaxtyping import Float
 from engine.arrays import Array
 from engine.backpropagation import value_and_grad
 from engine.block import nothing_remembered, rms_norm, run_block
-from engine.edits import Edit, EditingTap
+from engine.edits import Edit, EditingTap, first_edited_block
 from engine.embeddings import lookup
 from engine.kv_cache import KVCache
 from engine.memo import Memo
 from engine.rope import rotate
 from engine.sampling import surprisal
-from engine.tap import keep, prefixed
+from engine.tap import Tap, keep, prefixed
 from engine.weights import SOURCES, Config, ModelBroken, ModelMissing, Weights, available, gguf_path, load_weights
 
 __all__ = ["Model", "ModelBroken", "ModelMissing", "Step", "available", "load"]
 
-Ids = Sequence[int] | np.ndarray  # token ids, whole numbers
-TRACE_BYTES = 128 * 2**20  # what one process keeps of finished runs; a text of 16 tokens takes 23 MB
+Ids = Sequence[int] | np.ndarray  # token ids, whole numbers; an array may hold a batch of texts
+TRACE_BYTES = 256 * 2**20  # what one process keeps of finished runs; a text of 16 tokens takes 23 MB
 END_IDS = (0, 2)  # <|endoftext|> and <|im_end|>
 
 
@@ -66,8 +67,10 @@ class Model:
         trace: MutableMapping[str, Any] | None = None,
         edit: Edit | None = None,
         last_only: bool = False,
-    ) -> Float[Array, "T V"]:
+    ) -> Float[Array, "*batch T V"]:
         """Logits for the token after each position, (T, V); with `last_only` after the last, (1, V).
+
+        Ids of the shape (B, T) are B texts of one length, and give (B, T, V); their cache is `new_cache(…, batch=B)`.
 
         With a `cache` the ids continue the text the cache holds. `trace` is filled with every activation by name:
         embed, positions, blk.0.attn.norm … (see `run_block`), blk.0.resid (the stream after block 0), …, final.norm,
@@ -77,21 +80,27 @@ class Model:
         start = cache.length if cache is not None else 0
         ids = self._checked(ids, start)
         tap = keep if trace is None and not edit else EditingTap(trace, edit or {})
-        positions = tap("positions", np.arange(start, start + len(ids)))
+        positions = tap("positions", np.arange(start, start + ids.shape[-1]))
+        x = tap("embed", lookup(self.weights.embedding, ids))
+        logits = self._from_block(0, x, positions, tap, cache, last_only)
+        if isinstance(tap, EditingTap):
+            tap.check_all_used()
+        return logits
+
+    def _from_block(
+        self, first: int, x: Array, positions: np.ndarray, tap: Tap, cache: KVCache | None = None, last: bool = False
+    ) -> Array:
+        """Logits from the stream before block `first`."""
         assert self.config.rope_base, "a Llama has RoPE"
         turn = partial(rotate, positions=positions, base=self.config.rope_base)
-        x = tap("embed", lookup(self.weights.embedding, ids))
-        for i, block in enumerate(self.weights.blocks):
+        for i, block in enumerate(self.weights.blocks[first:], first):
             remember = partial(cache.extend, i) if cache is not None else nothing_remembered
             inside = prefixed(tap, f"blk.{i}.")
             x = run_block(x, block, self.config.heads, turn, eps=self.config.eps, remember=remember, tap=inside)
         if cache is not None:
-            cache.advance(len(ids))
-        x = tap("final.norm", rms_norm(x[-1:] if last_only else x, self.weights.final_norm, self.config.eps))
-        logits = tap("logits", x @ self.weights.unembedding)
-        if isinstance(tap, EditingTap):
-            tap.check_all_used()
-        return logits
+            cache.advance(x.shape[-2])
+        x = tap("final.norm", rms_norm(x[..., -1:, :] if last else x, self.weights.final_norm, self.config.eps))
+        return tap("logits", x @ self.weights.unembedding)
 
     def trace(self, ids: Ids) -> Mapping[str, Array]:
         """Every activation of a text, read-only; kept, so that the second look at a sentence costs nothing.
@@ -108,6 +117,31 @@ class Model:
             return MappingProxyType(activations)
 
         return self.memo.get(("trace", key), run)
+
+    def edited(self, ids: Ids, edit: Edit, key: Hashable) -> Mapping[str, Array]:
+        """Every activation of a run with an edit, read-only and kept: `trace(ids)` as it is after the experiment.
+
+        Blocks before the first edited one are not run again, so that an edit of a late block costs little. `key` says
+        what the edit does: two different edits of one text need two keys. Raises ValueError as `forward` does.
+        """
+        text = tuple(map(int, ids))
+        before = self.trace(text)
+
+        def run() -> dict[str, Array]:
+            first = first_edited_block(edit, self.config.layers)
+            if not first:
+                activations: dict[str, Array] = {}
+                self.forward(text, trace=activations, edit=edit)
+            else:
+                tap = EditingTap({}, edit, seen=before)
+                self._from_block(first, before[f"blk.{first - 1}.resid"], before["positions"], tap)
+                tap.check_all_used()
+                activations = dict(tap.trace or {})
+            for array in activations.values():
+                array.setflags(write=False)
+            return activations
+
+        return ChainMap(self.memo.get(("edited", text, key), run), before)  # type: ignore[arg-type]
 
     def surprisal(self, ids: Ids, edit: Edit | None = None) -> Float[Array, " predicted"]:
         """-log p of each token given those before it, in nats; the first token has none.
@@ -172,10 +206,10 @@ class Model:
             text = [*text, chosen]
             fresh = [chosen] if cached else text
 
-    def new_cache(self, capacity: int) -> KVCache:
-        """An empty KV cache for `capacity` positions."""
+    def new_cache(self, capacity: int, batch: int | None = None) -> KVCache:
+        """An empty KV cache for `capacity` positions, of one text or of a `batch` of texts."""
         c = self.config
-        return KVCache(c.layers, c.kv_heads, capacity, c.head_dim, self.weights.embedding.dtype)
+        return KVCache(c.layers, c.kv_heads, capacity, c.head_dim, self.weights.embedding.dtype, batch)
 
     def astype(self, dtype: type) -> Model:
         """The same model with weights converted, for checks in float64 (1.1 GB)."""
@@ -183,12 +217,14 @@ class Model:
 
     def _checked(self, ids: Ids, start: int) -> np.ndarray:
         array = np.asarray(ids)
-        if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu":
+        if array.ndim not in (1, 2) or array.size == 0 or array.dtype.kind not in "iu":
             raise ValueError("The model needs at least one token id, as a list of whole numbers.")
         if array.min() < 0 or array.max() >= self.config.vocabulary:
             raise ValueError(f"Token ids lie between 0 and {self.config.vocabulary - 1}.")
-        if start + array.size > self.config.context:
-            raise ValueError(f"The text has {start + array.size} tokens; the model reads only {self.config.context}.")
+        if start + array.shape[-1] > self.config.context:
+            raise ValueError(
+                f"The text has {start + array.shape[-1]} tokens; the model reads only {self.config.context}."
+            )
         return array
 
 

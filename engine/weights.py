@@ -80,8 +80,10 @@ class Matrix:
     def __rmatmul__(self, x: Float[Array, "... T in"]) -> Float[Array, "... T out"]:
         if x.dtype != self.dtype:
             raise TypeError(f"These weights are {self.dtype}, so they cannot multiply {x.dtype} activations.")
-        if isinstance(x, np.ndarray) and x.shape[-2] == 1:
-            return np.vecdot(self.rows, x)[..., None, :]
+        if x.ndim > 2:  # all texts of a batch in one product: the matrix is read once
+            return np.reshape(np.reshape(x, (-1, self.shape[0])) @ self, (*x.shape[:-1], self.shape[1]))
+        if isinstance(x, np.ndarray) and len(x) == 1:
+            return np.vecdot(self.rows, x)[None]
         product = np.swapaxes(self.rows @ np.swapaxes(x, -1, -2), -1, -2)
         return np.copy(product, "C") if self.shape[1] > LONG_ROW else product
 

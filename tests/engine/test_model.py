@@ -347,7 +347,7 @@ def test_generation_chooses_as_told_and_stops(tiny):
     [
         ([], "at least one token"),
         (np.array([0.5]), "whole numbers"),
-        (np.array([[1, 2]]), "at least one token"),
+        (np.array([[[1, 2]]]), "at least one token"),
         (np.array(["a"]), "whole numbers"),
         ([96], "between 0 and 95"),
         ([-1], "between 0 and 95"),
@@ -410,3 +410,50 @@ def test_the_weights_pass_for_arrays(tiny):
     assert isinstance(block.w_gate, Matrix)
     assert block.w_gate.shape == (32, 64)
     np.testing.assert_array_equal(tiny.weights.unembedding.rows, tiny.weights.embedding)
+
+
+def test_edited_is_the_run_with_the_edit(tiny) -> None:
+    """Restarting at the edited block gives every activation of the whole run, whatever is edited."""
+    experiments = {
+        "head": edits.switch_off_head(1, 2),
+        "norm": edits.switch_off_norm(2, "attn"),
+        "residual": {**edits.switch_off_residual(2, "ffn"), **edits.switch_off_ffn(1)},
+        "first block": edits.switch_off_attention(0),
+        "positions": edits.switch_off_rope(),
+        "the end": edits.add("final.norm", np.ones(32, np.float32)),
+    }
+    for key, edit in experiments.items():
+        whole: dict[str, np.ndarray] = {}
+        tiny.forward(IDS, trace=whole, edit=edit)
+        again = tiny.edited(IDS, edit, key)
+        assert set(again) == set(whole)
+        for name, value in whole.items():
+            np.testing.assert_array_equal(again[name], value, err_msg=f"{key}: {name}")
+        assert not again["logits"].flags.writeable
+    assert (
+        tiny.edited(IDS, experiments["head"], "head")["logits"]
+        is tiny.edited(IDS, experiments["head"], "head")["logits"]
+    )
+    with pytest.raises(ValueError, match=r"no activation called blk\.7\.resid"):
+        tiny.edited(IDS, edits.add("blk.7.resid", np.ones(32, np.float32)), "nowhere")
+
+
+def test_a_batch_of_texts_is_each_text_alone(tiny) -> None:
+    texts = np.array([IDS, IDS[::-1], IDS])
+    together = tiny.forward(texts)
+    for text, logits in zip(texts, together, strict=True):
+        np.testing.assert_allclose(logits, tiny.forward(text), rtol=1e-4, atol=1e-4)
+
+
+def test_beams_share_a_prompt_and_change_their_parents(tiny) -> None:
+    """One prompt read once, three texts that go on from it, then two of which both continue the third."""
+    cache = tiny.new_cache(len(IDS) + 2, batch=1)
+    tiny.forward(np.array([IDS]), cache)
+    cache.reorder([0, 0, 0])
+    tiny.forward(np.array([[5], [6], [7]]), cache)
+    cache.reorder([2, 2])
+    logits = tiny.forward(np.array([[8], [9]]), cache)
+    for last, row in zip((8, 9), logits, strict=True):
+        np.testing.assert_allclose(row[-1], tiny.forward([*IDS, 7, last])[-1], rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="single text"):
+        tiny.new_cache(4).reorder([0])
