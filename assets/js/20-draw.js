@@ -9,20 +9,11 @@
   // ---- curve --------------------------------------------------------------------------------------------------------
 
   G.painters.curve = function (node, p) {
-    titled(node, p);
-    node._drawnAt = body(node).clientWidth;
-    const width = Math.max(280, Math.min(900, node._drawnAt || 640)), height = Math.round(Math.min(340, width * 0.55));
-    const box = { left: 58, right: 14, top: 12, bottom: 42, width, height };
+    const { root, box, width, height } = canvas(node, p, 0.55);
     const all = (axis) => p.series.flatMap((s) => s[axis]).filter((v) => typeof v === "number");
     const x = scale(all("x").concat(p.marker ? [p.marker[0]] : []), box.left, width - box.right, p.log_x);
     const y = scale(all("y").concat(p.marker ? [p.marker[1]] : []), height - box.bottom, box.top, p.log_y);
-    const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": p.title, class: "curve" });
-    x.ticks.forEach((t) => root.append(line(x.at(t), box.top, x.at(t), height - box.bottom, "rule"), text(x.at(t), height - box.bottom + 16, short(t), "middle")));
-    y.ticks.forEach((t) => root.append(line(box.left, y.at(t), width - box.right, y.at(t), "rule"), text(box.left - 7, y.at(t) + 4, short(t), "end")));
-    root.append(text((box.left + width - box.right) / 2, height - 6, p.x_label, "middle", "axis"));
-    const side = text(0, 0, p.y_label, "middle", "axis");
-    side.setAttribute("transform", `translate(13 ${(box.top + height - box.bottom) / 2}) rotate(-90)`);
-    root.append(side);
+    axes(root, p, x, y, box, width, height);
     p.series.forEach((s, k) => {
       const tensor = (p.tensors || [])[k] || SERIES[k % SERIES.length];
       const at = s.x.map((v, i) => [x.at(v), y.at(s.y[i])]).filter((q) => isFinite(q[0]) && isFinite(q[1]));
@@ -59,6 +50,114 @@
   const short = (v) => (Math.abs(v) >= 10000 || (v !== 0 && Math.abs(v) < 0.001) ? v.toExponential(0).replace("e+", "e") : String(+v.toPrecision(4))).replace("-", "−");
   const line = (x1, y1, x2, y2, kind) => svg("line", { x1, y1, x2, y2, class: kind });
   const text = (x, y, words, anchor, kind) => svg("text", { x, y, "text-anchor": anchor, class: kind || "tick" }, words);
+
+  // ---- histogram ----------------------------------------------------------------------------------------------------
+
+  G.painters.histogram = function (node, p) {
+    const { root, box, width, height } = canvas(node, p, 0.45);
+    const x = scale(p.edges.concat(p.marker === undefined ? [] : [p.marker]), box.left, width - box.right);
+    const y = scale([0, ...p.values], height - box.bottom, box.top);
+    axes(root, p, x, y, box, width, height);
+    const ground = y.at(0);
+    p.values.forEach((count, i) => {
+      const from = x.at(p.edges[i]), to = x.at(p.edges[i + 1]), top = y.at(count), middle = (p.edges[i] + p.edges[i + 1]) / 2;
+      const chosen = !p.shade || (middle >= p.shade[0] && middle <= p.shade[1]);
+      root.append(svg("rect", { x: from, y: top, width: Math.max(0.5, to - from - 0.6), height: Math.max(0, ground - top), class: "upright" + (chosen ? "" : " faint") }, svg("title", {}, `${short(p.edges[i])} to ${short(p.edges[i + 1])}: ${G.number(count)}`)));
+    });
+    if (p.marker !== undefined) root.append(line(x.at(p.marker), box.top, x.at(p.marker), ground, "marker-line"));
+    body(node).replaceChildren(root);
+  };
+
+  // A drawing as wide as there is room, with margins for its axes.
+  function canvas(node, p, shape, least) {
+    titled(node, p);
+    node._drawnAt = body(node).clientWidth;
+    const width = Math.max(280, Math.min(900, node._drawnAt || 640)), height = Math.round(Math.min(least || 340, width * shape));
+    const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": p.title, class: "curve" });
+    return { root, width, height, box: { left: 58, right: 14, top: 12, bottom: 42, width, height } };
+  }
+
+  function axes(root, p, x, y, box, width, height) {
+    x.ticks.forEach((t) => root.append(line(x.at(t), box.top, x.at(t), height - box.bottom, "rule"), text(x.at(t), height - box.bottom + 16, short(t), "middle")));
+    y.ticks.forEach((t) => root.append(line(box.left, y.at(t), width - box.right, y.at(t), "rule"), text(box.left - 7, y.at(t) + 4, short(t), "end")));
+    root.append(text((box.left + width - box.right) / 2, height - 6, p.x_label || "", "middle", "axis"));
+    const side = text(0, 0, p.y_label || "", "middle", "axis");
+    side.setAttribute("transform", `translate(13 ${(box.top + height - box.bottom) / 2}) rotate(-90)`);
+    root.append(side);
+  }
+
+  // ---- plane: points and arrows in two dimensions ---------------------------------------------------------------------
+
+  G.painters.plane = function (node, p, lab) {
+    const { root, box, width, height } = canvas(node, p, 0.75, 460);
+    const all = (one, two, three) => [...p.points.map((q) => q[one]), ...p.arrows.flatMap((a) => [a[two], a[three]])];
+    const ends = p.limit ? [-p.limit, p.limit] : null, round = p.circle ? [-p.circle, p.circle] : [];
+    const spans = [ends || [...all("x", "x0", "x1"), ...round], ends || [...all("y", "y0", "y1"), ...round]].map((v) => v.filter((n) => typeof n === "number"));
+    const room = [width - box.right - box.left, height - box.bottom - box.top];
+    const [x, y] = p.equal ? evenly(spans, room, box, width, height) : [scale(spans[0], box.left, width - box.right), scale(spans[1], height - box.bottom, box.top)];
+    axes(root, p, x, y, box, width, height);
+    [[x.at(0), box.top, x.at(0), height - box.bottom], [box.left, y.at(0), width - box.right, y.at(0)]].forEach((l, i) => {
+      const at = i ? l[1] : l[0];
+      if (at >= (i ? box.top : box.left) && at <= (i ? height - box.bottom : width - box.right)) root.append(line(...l, "zero"));
+    });
+    if (p.circle) root.append(svg("ellipse", { cx: x.at(0), cy: y.at(0), rx: Math.abs(x.at(p.circle) - x.at(0)), ry: Math.abs(y.at(p.circle) - y.at(0)), class: "ring" }));
+    const labels = [];
+    p.arrows.forEach((a) => {
+      const [x0, y0, x1, y1] = [x.at(a.x0), y.at(a.y0), x.at(a.x1), y.at(a.y1)];
+      if (![x0, y0, x1, y1].every(isFinite)) return;
+      root.append(svg("g", { class: "vector t-" + (a.tensor || "resid"), "data-key": a.key || null }, svg("path", { d: arrow(x0, y0, x1, y1), class: "shaft" + (a.dashed ? " dashed" : "") })));
+      if (a.label) labels.push({ x: x1, y: y1, from: [x0, y0], words: a.label, tensor: a.tensor });
+    });
+    node._points = p.points.map((q, i) => {
+      const at = [x.at(q.x), y.at(q.y)];
+      const group = svg("g", { class: "spot t-" + (q.tensor || "resid") + (p.picked === i ? " picked" : ""), "data-key": q.key || null, tabindex: p.pick ? 0 : null, role: p.pick ? "button" : null, "aria-label": p.pick ? q.label || "point " + (i + 1) : null, "data-pick": p.pick ? i : null }, svg("circle", { cx: at[0], cy: at[1], r: 4.5, class: "dot" }), q.note ? svg("title", {}, q.note) : "");
+      root.append(group);
+      if (q.label) labels.push({ x: at[0], y: at[1], words: q.label, tensor: q.tensor });
+      return group;
+    });
+    placeWords(root, labels, p.points.map((q) => [x.at(q.x), y.at(q.y)]), width, height);
+    const focused = node.contains(document.activeElement) && document.activeElement.dataset.pick;
+    body(node).replaceChildren(root);
+    if (focused) node._points[+focused]?.focus();
+    const choose = (event) => { const at = event.target.closest("[data-pick]"), now = node._picture; if (at && now.pick) G.set(node._lab.id, { [now.pick]: +at.dataset.pick }); };
+    G.listen(node, { click: choose, keydown: (event) => { if (event.key === "Enter" || event.key === " ") { choose(event); event.preventDefault(); } } });
+  };
+
+  // Both axes with one unit: the tighter one decides, the other shows more around its middle.
+  function evenly(spans, room, box, width, height) {
+    const middle = spans.map((v) => (v.length ? (Math.min(...v) + Math.max(...v)) / 2 : 0));
+    const half = spans.map((v) => (v.length ? (Math.max(...v) - Math.min(...v)) / 2 : 1) || 1);
+    const unit = Math.min(room[0] / half[0], room[1] / half[1]);
+    const [low, high] = [0, 1].map((i) => room[i] / unit).reduce((all, h, i) => [[...all[0], middle[i] - h], [...all[1], middle[i] + h]], [[], []]);
+    return [scale([low[0], high[0]], box.left, width - box.right), scale([low[1], high[1]], height - box.bottom, box.top)];
+  }
+
+  function arrow(x0, y0, x1, y1) {
+    const long = Math.hypot(x1 - x0, y1 - y0);
+    if (long < 1) return `M${x0} ${y0}`;
+    const head = Math.min(10, long * 0.4), [ux, uy] = [(x1 - x0) / long, (y1 - y0) / long], [bx, by] = [x1 - head * ux, y1 - head * uy], wide = head * 0.45;
+    return `M${x0} ${y0} L${x1} ${y1} M${bx - wide * uy} ${by + wide * ux} L${x1} ${y1} L${bx + wide * uy} ${by - wide * ux}`.replace(/-?\d+\.\d+/g, (v) => (+v).toFixed(1));
+  }
+
+  // Each label on the side of its point where it covers the least of what is there already.
+  function placeWords(root, labels, points, width, height) {
+    const taken = points.map(([x, y]) => [x - 6, y - 6, x + 6, y + 6]);
+    const cover = (a, b) => Math.max(0, Math.min(a[2], b[2]) - Math.max(a[0], b[0])) * Math.max(0, Math.min(a[3], b[3]) - Math.max(a[1], b[1]));
+    for (const item of labels) {
+      const wide = 7 * item.words.length + 4, away = item.from && Math.hypot(item.x - item.from[0], item.y - item.from[1]) > 1 ? [item.x - item.from[0], item.y - item.from[1]] : null;
+      const sides = [["start", 8, 4], ["end", -8, 4], ["middle", 0, -9], ["middle", 0, 18], ["start", 7, -8], ["end", -7, -8], ["start", 7, 16], ["end", -7, 16]];
+      let best = null;
+      sides.forEach(([anchor, dx, dy], order) => {
+        const left = item.x + dx - (anchor === "end" ? wide : anchor === "middle" ? wide / 2 : 0), b = [left, item.y + dy - 11, left + wide, item.y + dy + 3];
+        const out = Math.max(0, -b[0]) + Math.max(0, b[2] - width) + Math.max(0, -b[1]) + Math.max(0, b[3] - height + 40);
+        const back = away && dx * away[0] + dy * away[1] < 0 ? 60 : 0;
+        const cost = taken.reduce((sum, t) => sum + cover(b, t), 0) + 40 * out + back + order;
+        if (!best || cost < best.cost) best = { cost, anchor, dx, dy, b };
+      });
+      taken.push(best.b);
+      root.append(svg("text", { x: item.x + best.dx, y: item.y + best.dy, "text-anchor": best.anchor, class: "word t-" + (item.tensor || "resid") }, item.words));
+    }
+  }
 
   // ---- arcs: where one token looks -----------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ import numpy as np
 Picture = dict[str, Any]
 
 SIGNIFICANT = 6
-ALWAYS = {"values", "labels", "pieces", "items", "series", "nodes", "edges", "weights"}
+ALWAYS = {"values", "labels", "pieces", "items", "series", "nodes", "edges", "weights", "points", "arrows"}
 """What a painter walks over: sent even where it is empty."""
 GRID_LIMIT = 16
 """Matrices up to this many rows and columns are text that can be read; larger ones are heatmaps."""
@@ -169,6 +169,65 @@ def curve(
         log_y=log_y or None,
         points=points or None,
         dots=list(dots),
+    )
+
+
+def histogram(
+    edges: Any,
+    counts: Any,
+    *,
+    title: str,
+    tensor: str,
+    x_label: str = "",
+    y_label: str = "",
+    marker: float | None = None,
+    shade: tuple[float, float] | None = None,
+) -> Picture:
+    """Upright bars between `edges` (one more than `counts`); a `marker` line at x, the bars inside `shade` filled."""
+    return _without_empty(
+        kind="histogram",
+        title=title,
+        tensor=tensor,
+        edges=numbers(edges),
+        values=numbers(counts),
+        x_label=x_label,
+        y_label=y_label,
+        marker=None if marker is None else numbers(marker),
+        shade=None if shade is None else numbers(shade),
+    )
+
+
+def plane(
+    points: Sequence[dict[str, Any]],
+    *,
+    title: str,
+    arrows: Sequence[dict[str, Any]] = (),
+    x_label: str = "",
+    y_label: str = "",
+    limit: float | None = None,
+    circle: float | None = None,
+    equal: bool = True,
+    pick: str = "",
+    picked: int | None = None,
+) -> Picture:
+    """Two dimensions: points {x, y, label, tensor, key, note}, arrows {x0, y0, x1, y1, label, tensor, dashed, key}.
+
+    With `limit` both axes run from −limit to limit around a cross at zero; without it they fit what is shown. `circle`
+    is the radius of a circle around zero; `equal` gives both axes one unit; `pick` names the control that clicking a
+    point sets.
+    """
+    return _without_empty(
+        kind="plane",
+        title=title,
+        points=[_rounded(point) for point in points],
+        arrows=[_rounded(arrow) for arrow in arrows],
+        x_label=x_label,
+        y_label=y_label,
+        limit=limit,
+        circle=circle,
+        equal=equal or None,
+        pick=pick,
+        picked=picked,
     )
 
 
