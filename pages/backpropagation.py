@@ -33,6 +33,7 @@ chapter.code["record"] = traced.record
 
 TARGET = Choice("target", "What really comes next", "liftoff", {word: word for word in VOCABULARY})
 SEED = Slider("seed", "Seed of the random start", 0, 0, 50)
+START = Choice("seed", "Random start", "0", {str(seed): f"start {seed}" for seed in range(6)})
 
 
 def start(seed: int) -> tiny_network.Parameters:
@@ -117,8 +118,8 @@ def whole_run(seed: int, held: int, rate: float) -> tiny_training.Run:
     controls=[
         Slider("steps", "Steps taken", 20, 0, STEPS),
         Choice("rate", "Learning rate", "0.5", {rate: rate for rate in RATES}),
-        Slider("held", "Texts of 4 that start over", 1, 0, 3),
-        SEED,
+        Choice("held", "Texts that start over", "1", {str(held): f"{held} of 4" for held in range(4)}),
+        START,
     ],
     runs=[tiny_training.descend, tiny_training.mean_loss, engine.value_and_grad],
     snippet="""
@@ -134,34 +135,35 @@ def whole_run(seed: int, held: int, rate: float) -> tiny_training.Run:
     presets=[
         Preset(
             "About right",
-            {"rate": "0.5", "steps": 60, "held": 1, "seed": 0},
+            {"rate": "0.5", "steps": 60, "held": "1", "seed": "0"},
             "The loss falls at every step and settles near the floor.",
         ),
         Preset(
             "Too small",
-            {"rate": "0.02", "steps": 60, "held": 1, "seed": 0},
+            {"rate": "0.02", "steps": 60, "held": "1", "seed": "0"},
             "The direction is right, but 60 steps are not nearly enough.",
         ),
         Preset(
             "Too large",
-            {"rate": "8", "steps": 60, "held": 1, "seed": 0},
+            {"rate": "8", "steps": 60, "held": "1", "seed": "0"},
             "Each step jumps over the valley; the loss bounces and never settles.",
         ),
         Preset(
             "At the edge",
-            {"rate": "2", "steps": 60, "held": 1, "seed": 1},
+            {"rate": "2", "steps": 60, "held": "1", "seed": "1"},
             "It comes down in the end, but not on a straight way.",
         ),
         Preset(
             "One answer only",
-            {"rate": "8", "steps": 60, "held": 0, "seed": 0},
+            {"rate": "8", "steps": 60, "held": "0", "seed": "0"},
             "Where nothing ever contradicts, hardly any rate is too large.",
         ),
     ],
     height=420,
 )
-def repeat(steps: int, rate: str, held: int, seed: int) -> tuple[Any, ...]:
-    run = whole_run(seed, held, float(rate))
+def repeat(steps: int, rate: str, held: str, seed: str) -> tuple[Any, ...]:
+    texts = continuations(int(held))
+    run = whole_run(int(seed), int(held), float(rate))
     times, now = np.arange(STEPS + 1), run.losses[steps]
     lowest = ("floor: the entropy of the four texts", times, np.full(STEPS + 1, run.floor))
     picture = row(
@@ -181,7 +183,7 @@ def repeat(steps: int, rate: str, held: int, seed: int) -> tuple[Any, ...]:
                 tensor="logits",
                 limit=1,
                 share=True,
-                notes=[f"{continuations(held).count(word)} of 4 texts" for word in VOCABULARY],
+                notes=[f"{texts.count(word)} of 4 texts" for word in VOCABULARY],
             ),
             readouts(
                 [("loss", plain(now)), ("floor", plain(run.floor)), ("gradient", plain(run.gradient_norms[steps]))],
@@ -220,7 +222,6 @@ def errors_by_step_size(seed: int, target: str) -> np.ndarray:
 
 
 # Not a slider: each start takes seven more checks, which a finger on a slider would outrun.
-START = Choice("seed", "Random start", "0", {str(seed): f"start {seed}" for seed in range(6)})
 
 
 @chapter.lab(

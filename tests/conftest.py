@@ -24,6 +24,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=found.reason))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def room_for_runs() -> None:
+    """Every lab meets the same awkward sentences: runs of the model are kept long enough for all of them."""
+    from engine import model
+
+    model.TRACE_BYTES = 3 * 2**30
+
+
 @pytest.fixture(scope="session")
 def application() -> Any:
     """The app as it is served."""

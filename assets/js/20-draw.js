@@ -47,7 +47,7 @@
     return { ticks, at: (v) => from + ((v - low) / (high - low)) * (to - from) };
   }
 
-  const short = (v) => (Math.abs(v) >= 10000 || (v !== 0 && Math.abs(v) < 0.001) ? v.toExponential(0).replace("e+", "e") : String(+v.toPrecision(4))).replace("-", "−");
+  const short = (v) => (typeof v !== "number" ? G.number(v) : Math.abs(v) >= 10000 || (v !== 0 && Math.abs(v) < 0.001) ? v.toExponential(0).replace("e+", "e") : String(+v.toPrecision(4))).replace("-", "−");
   const line = (x1, y1, x2, y2, kind) => svg("line", { x1, y1, x2, y2, class: kind });
   const text = (x, y, words, anchor, kind) => svg("text", { x, y, "text-anchor": anchor, class: kind || "tick" }, words);
 
@@ -61,10 +61,11 @@
     const ground = y.at(0);
     p.values.forEach((count, i) => {
       const from = x.at(p.edges[i]), to = x.at(p.edges[i + 1]), top = y.at(count), middle = (p.edges[i] + p.edges[i + 1]) / 2;
+      if (![from, to, top].every(isFinite)) return;
       const chosen = !p.shade || (middle >= p.shade[0] && middle <= p.shade[1]);
       root.append(svg("rect", { x: from, y: top, width: Math.max(0.5, to - from - 0.6), height: Math.max(0, ground - top), class: "upright" + (chosen ? "" : " faint") }, svg("title", {}, `${short(p.edges[i])} to ${short(p.edges[i + 1])}: ${G.number(count)}`)));
     });
-    if (p.marker !== undefined) root.append(line(x.at(p.marker), box.top, x.at(p.marker), ground, "marker-line"));
+    if (typeof p.marker === "number") root.append(line(x.at(p.marker), box.top, x.at(p.marker), ground, "marker-line"));
     body(node).replaceChildren(root);
   };
 
@@ -109,7 +110,7 @@
       if (a.label) labels.push({ x: x1, y: y1, from: [x0, y0], words: a.label, tensor: a.tensor });
     });
     node._points = p.points.map((q, i) => {
-      const at = [x.at(q.x), y.at(q.y)];
+      const at = [x.at(q.x), y.at(q.y)].map((v) => (isFinite(v) ? v : -99));
       const group = svg("g", { class: "spot t-" + (q.tensor || "resid") + (p.picked === i ? " picked" : ""), "data-key": q.key || null, tabindex: p.pick ? 0 : null, role: p.pick ? "button" : null, "aria-label": p.pick ? q.label || "point " + (i + 1) : null, "data-pick": p.pick ? i : null }, svg("circle", { cx: at[0], cy: at[1], r: 4.5, class: "dot" }), q.note ? svg("title", {}, q.note) : "");
       root.append(group);
       if (q.label) labels.push({ x: at[0], y: at[1], words: q.label, tensor: q.tensor });

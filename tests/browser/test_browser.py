@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -683,6 +684,14 @@ def odd_pictures() -> dict[str, Any]:
         "readouts": figures.readouts([(ODD_TEXT, ODD_TEXT)]),
         "table": figures.table([ODD_TEXT], [[ODD_TEXT], [float("nan")], [None], [3]], title="t"),
         "words": figures.words(ODD_TEXT * 50),
+        "histogram": figures.histogram([0.0, *BAD], BAD, title=ODD_TEXT, tensor="ffn", marker=1.0, shade=(0, 1)),
+        "no histogram": figures.histogram([0], [], title="", tensor="ffn"),
+        "plane": figures.plane(
+            [{"x": x, "y": y, "label": ODD_TEXT, "note": ODD_TEXT} for x, y in itertools.pairwise(BAD)], title=ODD_TEXT,
+            arrows=[{"x0": 0.0, "y0": 0.0, "x1": x, "y1": x, "label": ODD_TEXT} for x in BAD], pick="x", picked=1,
+        ),
+        "round": figures.plane([{"x": 0.0, "y": 0.0}], title="", circle=1.0, limit=2.0),
+        "nothing": figures.plane([], title="", equal=False),
         "row": figures.row(figures.sign("="), figures.words("x"), figures.words("y")),
     }  # fmt: skip
 

@@ -146,6 +146,8 @@ def check_picture(lab: Lab, picture: Mapping[str, Any]) -> None:
         assert len(picture.get("columns", picture["values"][0])) == shape[0], picture["title"]
     if picture["kind"] == "bars":
         assert len(picture.get("labels", [])) == len(picture["values"])
+    if picture["kind"] == "histogram":
+        assert len(picture["edges"]) == len(picture["values"]) + 1
     if picture["kind"] == "arcs":
         assert len(picture["labels"]) == len(picture["weights"])
         assert 0 <= picture["selected"] < len(picture["labels"])
