@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,14 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext
 from reader import Reader
+from served import ARGUMENTS, CHROMIUM, served
 
-ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -31,42 +21,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE not in item.path.parents:
             continue
         item.add_marker(pytest.mark.browser)
-        if not CHROMIUM.exists() and os.environ.get("CI") != "true":
+        if not Path(CHROMIUM).exists() and os.environ.get("CI") != "true":
             item.add_marker(pytest.mark.skip(reason=f"There is no {CHROMIUM}."))
 
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args() -> dict[str, Any]:
-    return {"executable_path": str(CHROMIUM), "args": ARGUMENTS}
+    return {"executable_path": CHROMIUM, "args": ARGUMENTS}
 
 
 @pytest.fixture(scope="session")
 def address() -> Iterator[str]:
     """The app under gunicorn with its own configuration, one worker, on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port), "WEB_CONCURRENCY": "1"}
-    command = [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "app:server"]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-    where = f"http://127.0.0.1:{port}"
-    try:
-        _wait_for(where, process)
+    with served(workers=1) as where:
         yield where
-    finally:
-        process.terminate()
-        process.wait(timeout=15)
-
-
-def _wait_for(where: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
-        assert process.poll() is None, "the server ended while starting"
-        try:
-            with urllib.request.urlopen(f"{where}/healthz", timeout=1):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise TimeoutError("the server did not start within a minute")
 
 
 @pytest.fixture
