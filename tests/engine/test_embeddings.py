@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 from engine.backpropagation import gradient_check
-from engine.embeddings import analogy, cosine_similarity, lookup, nearest, pca
+from engine.embeddings import (
+    analogy,
+    cosine_matrix,
+    cosine_similarity,
+    largest,
+    lookup,
+    nearest,
+    one_hot,
+    pca,
+    row_lengths,
+    similarities,
+)
 
 rng = np.random.default_rng(2)
 
@@ -107,3 +118,67 @@ def test_pca_keeps_float32_and_bears_points_that_are_all_the_same():
     np.testing.assert_array_equal(found.explained_variance_ratio, 0)
     with pytest.raises(ValueError, match="1 points of 6 numbers cannot be shown in 2 dimensions"):
         pca(np.ones((1, 6)))
+
+
+def test_one_hot_times_table_is_the_row():
+    table = rng.normal(size=(7, 4)).astype(np.float32)
+    for token in range(7):
+        hot = one_hot(token, 7)
+        assert hot.dtype == np.float32 and hot.sum() == 1 and hot[token] == 1
+        np.testing.assert_array_equal(hot @ table, lookup(table, np.array(token)))
+    assert one_hot(np.array([[1, 2], [3, 0]]), 7).shape == (2, 2, 7)
+    with pytest.raises(ValueError, match="between 0 and 6; got 7 to 7"):
+        one_hot(7, 7)
+
+
+def test_centred_similarities_equal_the_centred_table():
+    table, vector = rng.normal(size=(60, 8)) + 3, rng.normal(size=8)
+    centre = table.mean(axis=0)
+    expected = cosine_similarity(table - centre, vector - centre)
+    np.testing.assert_allclose(similarities(table, vector, centre), expected, atol=1e-12)
+    np.testing.assert_allclose(row_lengths(table, centre), np.linalg.norm(table - centre, axis=1))
+    np.testing.assert_allclose(row_lengths(table), np.linalg.norm(table, axis=1))
+    found = nearest(table, vector, 5, centre=centre, lengths=row_lengths(table, centre))
+    np.testing.assert_array_equal(found.ids, np.argsort(-expected)[:5])
+    assert similarities(table.astype(np.float32), vector.astype(np.float32)).dtype == np.float32
+
+
+def test_known_lengths_change_nothing():
+    table = rng.normal(size=(60, 8))
+    lengths = row_lengths(table)
+    np.testing.assert_array_equal(nearest(table, table[3], 9).ids, nearest(table, table[3], 9, lengths=lengths).ids)
+    one, other = analogy(table, 1, 2, 3, 9), analogy(table, 1, 2, 3, 9, lengths=lengths)
+    np.testing.assert_array_equal(one.similarities, other.similarities)
+
+
+def test_leaving_out_afterwards_equals_excluding():
+    table = rng.normal(size=(60, 3))
+    for a, b, c in [(1, 2, 3), (5, 5, 8), (7, 9, 7)]:
+        included = analogy(table, a, b, c, 13, exclude_inputs=False)
+        left = included.without((a, b, c))
+        expected = analogy(table, a, b, c, 10)
+        np.testing.assert_array_equal(left.ids[:10], expected.ids)
+        np.testing.assert_array_equal(left.similarities[:10], expected.similarities)
+
+
+@pytest.mark.parametrize("k", [1, 2, 7, 40])
+def test_largest_equals_a_full_stable_sort(k):
+    for values in (rng.integers(0, 5, 40).astype(float), np.zeros(40), rng.normal(size=40)):
+        np.testing.assert_array_equal(largest(values, k), np.argsort(-values, kind="stable")[:k])
+        kept = np.setdiff1d(np.argsort(-values, kind="stable"), [0, 39], assume_unique=True)
+        np.testing.assert_array_equal(largest(values, k, exclude=(0, 39)), kept[:k])
+
+
+def test_cosine_matrix_equals_cosines_one_by_one():
+    a, b = rng.normal(size=(2, 4, 6)), rng.normal(size=(2, 3, 6))
+    a[1, 2] = 0
+    found = cosine_matrix(a, b)
+    np.testing.assert_allclose(found, cosine_similarity(a[:, :, None], b[:, None]), atol=1e-12)
+    assert not found[1, 2].any()
+    assert gradient_check(lambda a, b: np.sum(cosine_matrix(a, b) ** 2), (a[:1], b[:1])).worst < 1e-6
+
+
+def test_a_vector_is_exactly_like_itself():
+    """√(s·s) is s in binary floating point, so nothing is lost by rounding."""
+    x = (rng.normal(size=(200, 576)) * 10.0 ** rng.integers(-3, 5, (200, 1))).astype(np.float32)
+    assert (cosine_similarity(x, x.copy()) == 1).all()
