@@ -30,15 +30,14 @@ from engine.embeddings import (
     similarities,
 )
 from engine.model import Ids, Model
-from engine.tokenization import encode, tokens
+from engine.tokenization import decode, encode, tokens
 
 ENCODING = "smollm2"
 MOST_WORDS = 60
 
 COMMON_TEXT = (
-    "On most days the train was late. Nobody knew why, and after some years nobody asked. People read, or looked out "
-    "of the window at the fields, where a man with a red tractor drew straight lines into the ground. Two children "
-    "counted the cows: 7, 12, 31. “It will rain,” said an old woman, and she was right; she usually was."
+    "On most days the train was late. Nobody knew why, and after 12 years nobody asked. People read, or looked out at "
+    "the fields, where a man with a red tractor drew straight lines into the ground."
 )
 """A text of nothing in particular: the mean of its vectors stands for what all vectors share."""
 
@@ -71,6 +70,32 @@ def by_id(values: Float[Array, "V"], groups: int = 48) -> tuple[Float[Array, "gr
     """Means over equally large groups of neighbouring ids, and the id in the middle of each group."""
     size = len(values) // groups
     return np.arange(groups) * size + size / 2.0, np.mean(np.reshape(values[: groups * size], (groups, size)), axis=1)
+
+
+def main_direction(model: Model) -> Float[Array, "D"]:
+    """The unit direction in which the rows of the embedding table differ most; kept. In SmolLM2 it is rarity.
+
+    Taking it out of a set of vectors is the treatment of Mu and Viswanath 2018, arXiv:1702.01417.
+    """
+    table, centre = model.weights.embedding, table_mean(model)
+    return model.memo.get(("main_direction",), lambda: first_component(table, centre, centre))
+
+
+def first_component(
+    table: Float[Array, "V D"], centre: Float[Array, "D"], start: Float[Array, "D"], rounds: int = 8
+) -> Float[Array, "D"]:
+    """The first principal component of a long table, by power iteration: each round reads the table twice."""
+    direction = start
+    for _ in range(rounds):
+        along = np.vecdot(table, direction) - np.sum(centre * direction)
+        direction = along @ table - np.sum(along) * centre
+        direction = direction / np.sqrt(np.sum(direction * direction))
+    return direction
+
+
+def take_out(rows: Float[Array, "n D"], direction: Float[Array, "D"]) -> Float[Array, "n D"]:
+    """Rows without their component along a unit direction."""
+    return rows - (rows @ direction)[:, None] * direction
 
 
 def neighbours(model: Model, token: int, k: int, centred: bool = False) -> Neighbours:
@@ -116,7 +141,13 @@ def place_in(found: Neighbours, token: int) -> int | None:
 
 def as_token(word: str) -> tuple[int, ...]:
     """The ids of a word as it stands inside a sentence, with a space before it: one id for a word that is one token."""
-    return tuple(encode(" " + word.strip(), ENCODING))
+    return tuple(encode(" " + word.strip(), ENCODING)) if word.strip() else ()
+
+
+def spelled_alike(ids: Sequence[int] | Int[Array, "n"], token: int) -> list[int]:
+    """Places in a list of ids of the same letters as `token`, but for capitals and spaces."""
+    letters = decode([token], ENCODING).strip().lower()
+    return [place for place, other in enumerate(ids) if decode([int(other)], ENCODING).strip().lower() == letters]
 
 
 @dataclass(frozen=True)
@@ -242,6 +273,7 @@ class Drift:
 
     similarity: Float[Array, "L1"]  # of the word with itself in the other text
     baseline: Float[Array, "L1"]  # mean over two different tokens, one from each text, first tokens left out
+    cosines: Float[Array, "L1 T S"]  # of every token of one text with every token of the other
     lengths: Float[Array, "L1 2"]  # of the word's vector in each text
     first_lengths: Float[Array, "L1 2"]  # of the first token's
 
@@ -257,13 +289,14 @@ def drift(
     shift = 0 if centre is None else centre[:, None]
     a, b = one - shift, two - shift
     pairs = unrelated(*ids)
-    baseline = np.sum(cosine_matrix(a, b) * pairs, axis=(1, 2)) / max(1, int(np.sum(pairs)))
+    cosines = cosine_matrix(a, b)
+    baseline = np.sum(cosines * pairs, axis=(1, 2)) / max(1, int(np.sum(pairs)))
     similarity = cosine_similarity(a[:, at[0]], b[:, at[1]])
     lengths, first = (
         np.stack([np.sqrt(np.sum(x[:, i] ** 2, axis=-1)) for x, i in zip((one, two), places, strict=True)], axis=-1)
         for places in (at, (0, 0))
     )
-    return Drift(similarity, baseline, lengths, first)
+    return Drift(similarity, baseline, cosines, lengths, first)
 
 
 def unrelated(one: Sequence[int], two: Sequence[int]) -> Bool[Array, "T S"]:

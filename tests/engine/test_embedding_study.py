@@ -14,20 +14,24 @@ from engine.embedding_study import (
     cosine_histogram,
     drift,
     find_word,
+    first_component,
+    main_direction,
     mean_cosine,
     neighbours,
     place_in,
     shared_words,
     solve_analogy,
+    spelled_alike,
     streams,
     table_cosines,
     table_lengths,
     table_mean,
+    take_out,
     unrelated,
     word_list,
     word_map,
 )
-from engine.embeddings import analogy, cosine_similarity, nearest
+from engine.embeddings import analogy, cosine_similarity, lookup, nearest, pca
 from engine.model import load
 from engine.tokenization import decode, encode
 
@@ -101,10 +105,58 @@ def test_which_analogies_work_in_this_model(model):
     assert first("hers", "she", "he") == [" theirs", " hers"]
 
 
+@pytest.mark.model
+def test_the_first_direction_of_the_table_is_rarity(model):
+    """Power iteration against all eigenvectors; and what the page says of it."""
+    table = model.weights.embedding.astype(np.float64)
+    _, vectors = np.linalg.eigh(np.cov(table.T))
+    found = main_direction(model)
+    assert abs(found @ vectors[:, -1]) == pytest.approx(1, abs=1e-6)
+    assert found @ table_mean(model) > 0.9 * np.linalg.norm(table_mean(model))
+    assert np.corrcoef(table @ found, np.log(np.arange(1, len(table) + 1)))[0, 1] > 0.5
+
+
+def test_first_component_and_taking_it_out():
+    rows = rng.normal(size=(300, 6)) * [9, 2, 1, 1, 1, 1] + 4
+    direction = first_component(rows, rows.mean(axis=0), np.ones(6))
+    assert abs(direction @ pca(rows, 1).components[0]) == pytest.approx(1)
+    left = take_out(rows, direction)
+    np.testing.assert_allclose(left @ direction, 0, atol=1e-12)
+    np.testing.assert_allclose(left + np.outer(rows @ direction, direction), rows)
+
+
+@pytest.mark.model
+def test_rarity_draws_parallel_arrows_of_its_own(model):
+    """Pairs that share nothing but rare → frequent agree as well as puppy → dog does, until that direction is gone."""
+    pairs = {
+        "young": "puppy → dog, kitten → cat, calf → cow, lamb → sheep, cub → bear, chick → chicken",
+        "rare": "tractor → car, violin → music, falcon → bird, cottage → house, ankle → leg, ferry → boat",
+        "capitals": "France → Paris, Germany → Berlin, Italy → Rome, Spain → Madrid, Japan → Tokyo, Greece → Athens",
+        "opposites": "hot → cold, good → bad, big → small, rich → poor, happy → sad, light → dark",
+    }
+    agreement = {}
+    for name, text in pairs.items():
+        words = word_list(text)
+        rows = lookup(model.weights.embedding, words.ids)
+        without = take_out(rows, main_direction(model))
+        agreement[name] = [word_map(part, words.ids, words.arrows).agreement for part in (rows, without)]
+    assert agreement["rare"][0] > agreement["young"][0] > 0.25
+    assert agreement["rare"][1] < 0.1 < agreement["young"][1] < 0.2
+    assert min(agreement["capitals"]) > 0.3
+    assert max(agreement["opposites"]) < 0.1
+
+
+def test_spelled_alike():
+    tokens = [*ids("Dog dog"), *ids(" dogs")]
+    assert spelled_alike(tokens, ids(" dog")[0]) == [0, 1]
+
+
 def test_histogram_and_means_by_id():
     values = rng.uniform(-0.3, 0.8, 960)
     edges, counts = cosine_histogram(values, 30)
-    assert counts.sum() == 960 and len(edges) == 31 and edges[-1] == 1
+    assert counts.sum() == 960
+    assert len(edges) == 31
+    assert edges[-1] == 1
     assert counts[4] == np.count_nonzero((values >= edges[4]) & (values < edges[5]))
     places, means = by_id(values, 48)
     np.testing.assert_allclose(means[3], values[60:80].mean())
@@ -121,7 +173,8 @@ def test_a_list_of_words_with_arrows():
     assert found.left_out == (("unbelievably", len(ids(" unbelievably"))),)
     assert [decode([i], "smollm2") for i in found.ids] == [" puppy", " dog", " kitten", " cat", " cow", " calf"]
     assert word_list("good → better → best").arrows == ((0, 1), (1, 2))
-    assert word_list("") == word_list(" ,;→\n") and not word_list("").words
+    assert word_list("") == word_list(" ,;→\n")
+    assert not word_list("").words
     with pytest.raises(ValueError, match="61 different words"):
         word_list(",".join(f"word{i}" for i in range(61)))
 
@@ -187,6 +240,7 @@ def test_drift_by_its_definition():
         assert len(pairs) == 7
         expected = np.mean([cosine_similarity(a[:, i], b[:, j]) for i, j in pairs], axis=0)
         np.testing.assert_allclose(found.baseline, expected)
+        np.testing.assert_allclose(found.cosines[2, 4, 1], cosine_similarity(a[2, 4], b[2, 1]))
         np.testing.assert_allclose(found.lengths[:, 1], np.linalg.norm(two[:, 2], axis=-1))
         np.testing.assert_allclose(found.first_lengths[:, 0], np.linalg.norm(one[:, 0], axis=-1))
 

@@ -124,7 +124,8 @@ def test_one_hot_times_table_is_the_row():
     table = rng.normal(size=(7, 4)).astype(np.float32)
     for token in range(7):
         hot = one_hot(token, 7)
-        assert hot.dtype == np.float32 and hot.sum() == 1 and hot[token] == 1
+        assert hot.dtype == np.float32
+        assert hot.sum() == hot[token] == 1
         np.testing.assert_array_equal(hot @ table, lookup(table, np.array(token)))
     assert one_hot(np.array([[1, 2], [3, 0]]), 7).shape == (2, 2, 7)
     with pytest.raises(ValueError, match="between 0 and 6; got 7 to 7"):
