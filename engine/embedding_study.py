@@ -66,6 +66,11 @@ def table_cosines(model: Model, token: int, centred: bool = False) -> Float[Arra
     return model.memo.get(("cosines", token, centred), run)
 
 
+def place_of(values: Float[Array, "V"], index: int) -> int:
+    """The place of one value among all, the largest being 1st; equal ones share the better place."""
+    return int(np.count_nonzero(values > values[index])) + 1
+
+
 def by_id(values: Float[Array, "V"], groups: int = 48) -> tuple[Float[Array, "groups"], Float[Array, "groups"]]:
     """Means over equally large groups of neighbouring ids, and the id in the middle of each group."""
     size = len(values) // groups
@@ -178,6 +183,11 @@ def word_list(text: str) -> WordList:
     arrows = tuple((words.index(a), words.index(b)) for a, b in dict.fromkeys(pairs) if a != b)
     left_out = tuple((word, len(split[word])) for word in typed if len(split[word]) != 1)
     return WordList(tuple(words), tuple(split[word][0] for word in words), arrows, left_out)
+
+
+def sentence_words(text: str) -> str:
+    """The words of a sentence as a list for `word_list`: "A dog!" -> "A, dog"."""
+    return ", ".join(regex.findall(r"[\p{L}\p{M}]+", text))
 
 
 @dataclass(frozen=True)
