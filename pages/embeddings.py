@@ -18,9 +18,9 @@ from pages._chips import label
 from pages._reading import ENCODING, TOKEN_LIMIT, piece, read, spoken, the_model
 from ui.chapter import Chapter
 from ui.controls import Pick, Slider, Text, Toggle, within
-from ui.figures import bars, curve, histogram, matrix, plane, readouts, row, sign, stack, table, tokens
+from ui.figures import bars, curve, histogram, matrix, plane, readouts, row, stack, table, tokens
 from ui.lab import Preset, ReaderError
-from ui.mathml import number
+from ui.mathml import number, signed
 
 chapter = Chapter(__name__, Path(__file__).parent)
 
@@ -90,7 +90,7 @@ def lit(key: str, text: str) -> str:
             "The most frequent word. It stands beside everything, which says little: its row is a short one.",
         ),
     ],
-    height=820,
+    height=760,
 )
 def lookup(word: int) -> tuple[Any, ...]:
     counted = counting.count_embeddings(counting.STORY)
@@ -108,18 +108,7 @@ def lookup(word: int) -> tuple[Any, ...]:
             pick="word",
             picked=at,
         ),
-        matrix(
-            np.reshape(picked, (2, 12)),
-            f"Row {at}, read out of the table: the {width} numbers of “{counted.words[at]}”",
-            "resid",
-            "picked",
-            rows=["1 to 12", "13 to 24"],
-            limit=limit,
-            digits=2,
-        ),
-        matrix(hot[None], f"One-hot: {rows} numbers, a 1 in place {at}", "tokens", "hot", scale="share"),
         row(
-            sign("×"),
             matrix(
                 counted.table,
                 f"The table ({rows} × {width}); click a row",
@@ -129,26 +118,44 @@ def lookup(word: int) -> tuple[Any, ...]:
                 limit=limit,
                 pick="word",
                 picked=at,
+                cell=15,
             ),
-        ),
-        row(
-            sign("="),
-            matrix(
-                product[None],
-                "One-hot × table: the same numbers",
-                "resid",
-                "row",
-                limit=limit,
-                product=("hot", "table"),
+            stack(
+                matrix(
+                    np.reshape(picked, (4, 6)),
+                    f"Reading row {at}: the {width} numbers of “{counted.words[at]}”",
+                    "resid",
+                    "picked",
+                    rows=["1 to 6", "7 to 12", "13 to 18", "19 to 24"],
+                    limit=limit,
+                    digits=2,
+                ),
+                readouts([("multiplications", "0"), ("in SmolLM2's table", "0")]),
+                matrix(
+                    np.reshape(hot, (4, 9)),
+                    f"Or one-hot: {rows} numbers, a 1 in place {at} …",
+                    "tokens",
+                    "hot",
+                    rows=[f"{start} to {start + 8}" for start in range(0, 36, 9)],
+                    scale="share",
+                    digits=0,
+                ),
+                matrix(
+                    product[None],
+                    "… times the table: the same numbers",
+                    "resid",
+                    "row",
+                    limit=limit,
+                    cell=19,
+                ),
+                readouts(
+                    [
+                        ("multiplications", f"{rows * width:,}"),
+                        ("in SmolLM2's table", f"{SMOLLM2.vocabulary * SMOLLM2.width:,}"),
+                        ("largest difference", f"{float(np.max(np.abs(picked - product))):.2g}"),
+                    ]
+                ),
             ),
-        ),
-        readouts(
-            [
-                ("multiplications, reading the row", "0"),
-                ("multiplications, one-hot × table", f"{rows * width:,}"),
-                ("largest difference", f"{float(np.max(np.abs(picked - product))):.2g}"),
-                ("SmolLM2, one-hot × table", f"{SMOLLM2.vocabulary * SMOLLM2.width:,}"),
-            ]
         ),
     )
     sentence = (
@@ -212,7 +219,7 @@ def lookup(word: int) -> tuple[Any, ...]:
             "Hot and cold keep the same company, so counting calls them alike. Real models have the same trouble.",
         ),
     ],
-    height=560,
+    height=330,
 )
 def company(text: str, word: str, more: str) -> tuple[Any, ...]:
     counted = counting.count_embeddings(text + "\n" + more)
@@ -407,7 +414,7 @@ def neighbours(sentence: str, word: str, space: bool, centred: bool, part: int) 
             bars(
                 [named(int(i)) for i in found.ids],
                 found.similarities,
-                title="Most similar rows: cosine" + (", the mean row subtracted" if centred else ""),
+                title=f"Most similar rows{', the mean row subtracted' if centred else ''}; outlined: the same letters",
                 tensor="resid",
                 limit=1,
                 marked=alike,
@@ -560,9 +567,7 @@ def analogy(sentence: str, a: str, b: str, c: str, expected: str) -> tuple[Any, 
     formula = (
         r"\resid{a} - \resid{b} + \resid{c}: \quad "
         + r",\quad ".join(
-            rf"{number(float(x), 2)} - ({number(float(y), 2)}) + {number(float(z), 2)} = {number(float(t), 2)}".replace(
-                "+ -", "- "
-            )
+            rf"{number(float(x), 3)} {signed(-float(y), 3)} {signed(float(z), 3)} = {number(float(t), 3)}"
             for x, y, z, t in zip(*(model.weights.embedding[i][:2] for i in ids), target[:2], strict=True)
         )
         + r",\quad \ldots"
@@ -678,7 +683,7 @@ def word_map(sentence: str, words: str, common: bool, mine: bool) -> tuple[Any, 
                 ("variance in the picture", f"{float(np.sum(ratio)):.1%}"),
                 ("agreement of the arrows here", amount(found.flat_agreement)),
                 ("agreement in all 576 numbers", amount(found.agreement)),
-                ("x against token id: correlation", f"{abs(found.rarity):.2f}"),
+                ("x-axis against token id: correlation", f"{abs(found.rarity):.2f}"),
             ]
         ),
     )  # fmt: skip
@@ -838,13 +843,13 @@ def drift(sentence: str, one: str, two: str, word: str, layer: int, centred: boo
             ),
         ),
     )
+    start = "one and the same row" if ids[0][at[0]] == ids[1][at[1]] else "two different tokens"
+    when = f"After layer {layer}" if layer else "There"
     text = (
-        f"“{sought}” starts as {'the same row' if ids[0][at[0]] == ids[1][at[1]] else 'two different tokens'} "
-        f"(layer 0: cosine {found.similarity[0]:.6g}). After layer {layer} its two vectors are at {now:.3f}; two "
-        f"different tokens of these sentences are at {usual:.3f} on average. {remarks(ids, at, places)}"
+        f"“{sought}” starts as {start} (layer 0: cosine {found.similarity[0]:.6g}). {when} its two vectors have a "
+        f"cosine of {now:.3f}{' with the common part subtracted' if centred else ''}, against {usual:.3f} on average "
+        f"between two different tokens of these sentences. {remarks(ids, at, places)}"
     ).strip()
-    if centred:
-        text = text.replace("on average.", "on average, the common part being subtracted.")
     sizes = found.lengths[layer]
     formula = (
         (

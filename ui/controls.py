@@ -21,6 +21,10 @@ Cleaned = tuple[Any, str]
 _NEVER_SHOWN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
+WORD_LIMIT = 40
+"""A line for no more characters than this is drawn as wide as a slider; longer ones take the whole width."""
+
+
 def clean_text(raw: Any, limit: int) -> Cleaned:
     """Any value -> text without control characters and lone surrogates, at most `limit` characters."""
     text = raw if isinstance(raw, str) else ""
@@ -188,7 +192,9 @@ class Text(Control):
             box = dbc.Input(id=dom_id, type="text", value=value, autocomplete="off", className="text-line")
         else:
             box = dbc.Textarea(id=dom_id, value=value, rows=self.rows, className="text-box")
-        return self._labelled(dom_id, "text", box)
+        return self._labelled(
+            dom_id, "text control-word" if self.rows == 1 and self.limit <= WORD_LIMIT else "text", box
+        )
 
 
 @dataclass(frozen=True)

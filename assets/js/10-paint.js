@@ -236,7 +236,7 @@
     const top = p.columns ? Math.min(90, Math.max(...p.columns.map((c) => pen.measureText(c).width)) + 8) : 2;
     node._drawnAt = body(node).clientWidth;
     const room = Math.max(240, (node.clientWidth || 600) - left - 4);
-    const size = Math.max(C > 60 ? 6 : 13, Math.min(34, room / C)), high = C > 100 ? Math.max(3, size) : size;
+    const size = Math.max(C > 60 ? 6 : 13, Math.min(p.cell || 34, room / C)), high = C > 100 ? Math.max(3, size) : size;
     const width = left + C * size + 2, height = top + R * high + 2;
     canvas.width = width * ratio; canvas.height = height * ratio;
     canvas.style.width = width + "px"; canvas.style.height = height + "px";

@@ -47,7 +47,7 @@
     return { ticks, at: (v) => from + ((v - low) / (high - low)) * (to - from) };
   }
 
-  const short = (v) => (typeof v !== "number" ? G.number(v) : Math.abs(v) >= 10000 || (v !== 0 && Math.abs(v) < 0.001) ? v.toExponential(0).replace("e+", "e") : String(+v.toPrecision(4))).replace("-", "−");
+  const short = (v) => (typeof v !== "number" ? G.number(v) : Math.abs(v) >= 1e6 || (v !== 0 && Math.abs(v) < 0.001) ? v.toExponential(0).replace("e+", "e") : Math.abs(v) >= 1e4 ? Math.round(v).toLocaleString("en-US") : String(+v.toPrecision(4))).replace("-", "−");
   const line = (x1, y1, x2, y2, kind) => svg("line", { x1, y1, x2, y2, class: kind });
   const text = (x, y, words, anchor, kind) => svg("text", { x, y, "text-anchor": anchor, class: kind || "tick" }, words);
 

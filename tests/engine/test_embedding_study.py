@@ -275,3 +275,25 @@ def test_what_comes_after_a_word_never_changes_its_vector(model):
     one, two = (ids(text) for text in ("The bank of the river was muddy.", "The bank raised its rates."))
     found = drift(streams(model, one), streams(model, two), (1, 1), (one, two))
     np.testing.assert_allclose(found.similarity, 1, atol=1e-5)
+
+
+@pytest.mark.model
+def test_two_meanings_part_more_than_one(model):
+    """What the page says of its presets."""
+    texts = [ids(text) for text in (RIVER, LOAN, "He fished from the bank of the stream.")]
+    at = [text.index(as_token("bank")[0]) for text in texts]
+    for centre in (None, common_part(model)):
+        two, one = (
+            drift(streams(model, texts[0]), streams(model, texts[n]), (at[0], at[n]), (texts[0], texts[n]), centre)
+            for n in (1, 2)
+        )
+        assert (two.similarity[8:] < one.similarity[8:]).all()
+        assert (two.similarity > two.baseline + 0.1).all()
+        assert (np.abs(two.baseline[:10]) < 0.1).all() == (centre is not None)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("start", ["The", "Cats", "12", "«", "She", "def", "Über"])
+def test_the_first_token_grows_longest_whatever_it_is(model, start):
+    found = np.linalg.norm(streams(model, ids(f"{start} went to the bank to ask for a loan")), axis=-1)
+    assert found[20, 0] > 10 * found[20, len(ids(start)) :].max()

@@ -59,6 +59,7 @@ def matrix(
     digits: int | None = None,
     key_rows: str = "",
     key_columns: str = "",
+    cell: int | None = None,
 ) -> Picture:
     """A matrix: a grid of readable numbers while it is small, a heatmap when it is not.
 
@@ -66,7 +67,7 @@ def matrix(
     `scale` is "signed" (diverging around zero), "share" (0 to 1) or "none". `limit` fixes the value of full colour, so
     that dragging a slider does not rescale. `product=(left, right)` names the two matrices of the same lab whose rows
     and columns multiply to a cell: hovering shows the products; `divide` is what their sum is divided by.
-    `pick` names the control that clicking a row sets.
+    `pick` names the control that clicking a row sets. `cell` is the largest side of a heatmap's cell in pixels.
     """
     array = np.atleast_2d(np.asarray(values))
     small = max(array.shape) <= GRID_LIMIT
@@ -87,6 +88,7 @@ def matrix(
         digits=digits,
         key_rows=key_rows,
         key_columns=key_columns,
+        cell=cell,
     )
 
 
