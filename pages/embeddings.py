@@ -371,8 +371,8 @@ SHOWN = 12
         token = ids[{part} if 0 <= {part} < len(ids) else -1]
         table = load().weights.embedding
         found = nearest(table, table[token], 12, exclude=(token,), centre=table.mean(axis=0) if {centred} else None)
-        similarities = found.similarities
-        print([decode([i], "smollm2") for i in found.ids], similarities.round(2))
+        similarities, neighbour_ids = found.similarities, found.ids
+        print([decode([int(i)], "smollm2") for i in neighbour_ids], similarities.round(2))
     """,
     provenance=REAL,
     real=True,
@@ -459,7 +459,7 @@ def neighbours(sentence: str, word: str, space: bool, centred: bool, part: int) 
         rf" = \frac{{{number(float(np.sum(a * b)))}}}{{{number(lengths[0])} \times {number(lengths[1])}}}"
         rf" = {number(float(found.similarities[0]))}"
     )
-    return picture, text, formula, {"similarities": found.similarities, "ids": found.ids, "cosines": cosines}
+    return picture, text, formula, {"similarities": found.similarities, "neighbour_ids": found.ids, "cosines": cosines}
 
 
 def yardstick(usual: float, centred: bool) -> str:
@@ -498,9 +498,10 @@ def trio(a: str, b: str, c: str, expected: str) -> dict[str, str]:
 
         a, b, c = (as_token(word)[0] for word in ({a!r}, {b!r}, {c!r}))
         table = load().weights.embedding
-        excluded = analogy(table, a, b, c, 8).similarities
-        included = analogy(table, a, b, c, 8, exclude_inputs=False)
-        print([decode([i], "smollm2") for i in included.ids], included.similarities.round(2))
+        for exclude in (True, False):
+            found = analogy(table, a, b, c, 8, exclude_inputs=exclude)
+            print([decode([int(i)], "smollm2") for i in found.ids], found.similarities.round(2))
+        included = found.similarities
     """,
     provenance=REAL,
     real=True,
