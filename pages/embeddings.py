@@ -90,7 +90,7 @@ def lit(key: str, text: str) -> str:
             "The most frequent word. It stands beside everything, which says little: its row is a short one.",
         ),
     ],
-    height=760,
+    height=810,
 )
 def lookup(word: int) -> tuple[Any, ...]:
     counted = counting.count_embeddings(counting.STORY)
@@ -132,11 +132,11 @@ def lookup(word: int) -> tuple[Any, ...]:
                 ),
                 readouts([("multiplications", "0"), ("in SmolLM2's table", "0")]),
                 matrix(
-                    np.reshape(hot, (4, 9)),
+                    np.reshape(hot, (6, 6)),
                     f"Or one-hot: {rows} numbers, a 1 in place {at} …",
                     "tokens",
                     "hot",
-                    rows=[f"{start} to {start + 8}" for start in range(0, 36, 9)],
+                    rows=[f"{start} to {start + 5}" for start in range(0, 36, 6)],
                     scale="share",
                     digits=0,
                 ),
@@ -219,7 +219,7 @@ def lookup(word: int) -> tuple[Any, ...]:
             "Hot and cold keep the same company, so counting calls them alike. Real models have the same trouble.",
         ),
     ],
-    height=330,
+    height=320,
 )
 def company(text: str, word: str, more: str) -> tuple[Any, ...]:
     counted = counting.count_embeddings(text + "\n" + more)
@@ -289,7 +289,7 @@ def chance_formula(counted: counting.Counted, one: int, other: int) -> str:
     """,
     provenance=REAL + ", on the sentence at the top of the page",
     real=True,
-    height=720,
+    height=830,
 )
 def one_row(sentence: str, token: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -325,7 +325,9 @@ def one_row(sentence: str, token: int) -> tuple[Any, ...]:
                 ("cosine with the mean row", f"{common:.3f}"),
                 (
                     "largest number",
-                    f"{float(vector[np.argmax(np.abs(vector))]):.3f}, place {np.argmax(np.abs(vector))}",
+                    f"{float(vector[np.argmax(np.abs(vector))]):.3f}, place {np.argmax(np.abs(vector))}".replace(
+                        "-", "−"
+                    ),
                 ),
             ]
         ),
@@ -379,8 +381,12 @@ SHOWN = 12
     presets=[
         Preset("dog", {"word": "dog", "space": True, "part": 0}, "First its other spellings, then pets."),
         Preset("Monday", {"word": "Monday", "space": True, "part": 0}, "All the other days of the week."),
-        Preset("seven", {"word": "seven", "space": True, "part": 0}, "Other numbers, and not the nearest first."),
-        Preset("Paris", {"word": "Paris", "space": True, "part": 0}, "A mixture: its country, and other capitals."),
+        Preset(
+            "seven",
+            {"word": "seven", "space": True, "part": 0},
+            "Other numbers, and roughly in order: eight and six come before four and twelve.",
+        ),
+        Preset("Paris", {"word": "Paris", "space": True, "part": 0}, "A mixture: its country, and other large cities."),
         Preset("bank", {"word": "bank", "space": True, "part": 0}, "One row for all meanings: where is the river?"),
         Preset(
             "A word of two tokens",
@@ -389,7 +395,7 @@ SHOWN = 12
         ),
         Preset("A comma", {"word": ",", "space": False, "part": 0}, "Signs and the commonest words lie together."),
     ],
-    height=640,
+    height=600,
 )
 def neighbours(sentence: str, word: str, space: bool, centred: bool, part: int) -> tuple[Any, ...]:
     model, typed = the_model(), word.strip()
@@ -406,7 +412,7 @@ def neighbours(sentence: str, word: str, space: bool, centred: bool, part: int) 
     picture = stack(
         tokens(
             [{"text": piece(i), "id": i, "key": f"part:{n}"} for n, i in enumerate(ids)],
-            title="The tokens of it: click one" if len(ids) > 1 else "One token",
+            title="Its tokens; · is a space; click one" if len(ids) > 1 else "One token; · is its space",
             pick="part",
             picked=at,
         ),
@@ -446,7 +452,7 @@ def neighbours(sentence: str, word: str, space: bool, centred: bool, part: int) 
             f" {len(alike)} of the {SHOWN} {'is' if len(alike) == 1 else 'are'} the same letters written otherwise."
         )
     text = (
-        f"{several if len(ids) > 1 else ''}The row nearest to “{said(token)}” is "
+        f"{several if len(ids) > 1 else ''}The row nearest to “{named(token)}” is "
         f"{lit(f'token:{first}', f'“{named(first)}” ({found.similarities[0]:.2f})')}.{spellings} The yardstick: "
         f"over all tokens the mean cosine is {usual:.2f}{yardstick(usual, centred)}."
     ).replace("-", "−")
@@ -525,7 +531,7 @@ def trio(a: str, b: str, c: str, expected: str) -> dict[str, str]:
             "Often told as a proof of bias. Look at what comes out when doctor itself is allowed.",
         ),
     ],
-    height=560,
+    height=600,
 )
 def analogy(sentence: str, a: str, b: str, c: str, expected: str) -> tuple[Any, ...]:
     model = the_model()
@@ -653,7 +659,7 @@ def single(word: str) -> int:
         Preset("Opposites", {"words": OPPOSITES, "common": False}, "No direction for “opposite”."),
         Preset("Four kinds", {"words": KINDS, "common": False}, "No arrows: do kinds of words keep together?"),
     ],
-    height=680,
+    height=630,
 )
 def word_map(sentence: str, words: str, common: bool, mine: bool) -> tuple[Any, ...]:
     model = the_model()
@@ -696,7 +702,7 @@ def word_map(sentence: str, words: str, common: bool, mine: bool) -> tuple[Any, 
         text += (
             f" Two arrows have a mean cosine of {found.flat_agreement:.2f} on paper, and of {found.agreement:.2f} in "
             "all 576 numbers; arrows between tokens drawn at random come out near 0."
-        )
+        ).replace("-", "−")
     formula = (
         r"\frac{\text{variance shown}}{\text{all variance}} = "
         rf"{number(float(ratio[0]), 3)} + {number(float(ratio[1]), 3)} = {number(float(np.sum(ratio)), 3)}"
@@ -709,7 +715,7 @@ def word_map(sentence: str, words: str, common: bool, mine: bool) -> tuple[Any, 
 
 
 def amount(value: float) -> str:
-    return "needs two arrows" if math.isnan(value) else f"{value:.2f}"
+    return "needs two arrows" if math.isnan(value) else f"{value:.2f}".replace("-", "−")
 
 
 def missed(left_out: tuple[tuple[str, int], ...]) -> str:
@@ -725,7 +731,7 @@ def missed(left_out: tuple[tuple[str, int], ...]) -> str:
 
 
 def pair(one: str, two: str, word: str, **more: Any) -> dict[str, Any]:
-    return {"one": one, "two": two, "word": word, "mine": False, **more}
+    return {"one": one, "two": two, "word": word, "mine": False, "centred": False, **more}
 
 
 @chapter.lab(
@@ -782,11 +788,11 @@ def pair(one: str, two: str, word: str, **more: Any) -> dict[str, Any]:
         ),
         Preset(
             "Your sentence",
-            {"mine": True, "two": "They live on a quiet street with an animal.", "word": ""},
+            {"mine": True, "two": "They live on a quiet street with an animal.", "word": "", "centred": False},
             "The sentence at the top of the page against another one; they must share a word.",
         ),
     ],
-    height=980,
+    height=1300,
 )
 def drift(sentence: str, one: str, two: str, word: str, layer: int, centred: bool, mine: bool) -> tuple[Any, ...]:
     model, texts = the_model(), (sentence if mine else one, two)

@@ -132,6 +132,7 @@ def test_rarity_draws_parallel_arrows_of_its_own(model):
         "young": "puppy → dog, kitten → cat, calf → cow, lamb → sheep, cub → bear, chick → chicken",
         "rare": "tractor → car, violin → music, falcon → bird, cottage → house, ankle → leg, ferry → boat",
         "capitals": "France → Paris, Germany → Berlin, Italy → Rome, Spain → Madrid, Japan → Tokyo, Greece → Athens",
+        "comparatives": "big → bigger, small → smaller, fast → faster, slow → slower, strong → stronger, long → longer",
         "opposites": "hot → cold, good → bad, big → small, rich → poor, happy → sad, light → dark",
     }
     agreement = {}
@@ -142,7 +143,8 @@ def test_rarity_draws_parallel_arrows_of_its_own(model):
         agreement[name] = [word_map(part, words.ids, words.arrows).agreement for part in (rows, without)]
     assert agreement["rare"][0] > agreement["young"][0] > 0.25
     assert agreement["rare"][1] < 0.1 < agreement["young"][1] < 0.2
-    assert min(agreement["capitals"]) > 0.3
+    assert min(agreement["capitals"]) > 0.9 * max(agreement["capitals"]) > 0.3
+    assert agreement["comparatives"][1] > 0.7 * agreement["comparatives"][0] > 0.4
     assert max(agreement["opposites"]) < 0.1
 
 
