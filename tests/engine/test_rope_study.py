@@ -226,9 +226,6 @@ def test_the_wrong_pairs_cost_perplexity(smollm2):
     for sentence in SENTENCES:
         ids = encode(sentence, "smollm2")[:48]
         trained, wrong = (float(reading_with(smollm2, ids, how)[0].mean()) for how in ("trained", "half"))
-        assert wrong == pytest.approx(
-            float(smollm2.loss(ids, edits.other_rope(smollm2.config, layout="half"))), abs=1e-5
-        )
         factors.append(np.exp(wrong - trained))
     assert min(factors) > 1.1, factors
     assert max(factors) > 2
