@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 
 from engine.arrays import Array
 from engine.attention import Attention, attention
+from engine.attention_study import previous_token_share
 from engine.backpropagation import value_and_grad
 from engine.embeddings import lookup
 from engine.rope import alibi_bias, rotate, sinusoids
@@ -45,6 +46,7 @@ class Projections:
     w_v: Float[Array, "D D"]
 
 
+@lru_cache(maxsize=256)
 def random_projections(seed: int = 0, width: int = WIDTH) -> Projections:
     """Matrices that keep the size of what they multiply, drawn anew for each seed."""
     return Projections(*np.random.default_rng([seed, 1]).normal(size=(3, width, width)) / width**0.5)
@@ -52,7 +54,12 @@ def random_projections(seed: int = 0, width: int = WIDTH) -> Projections:
 
 def word_vectors(words: Sequence[str], seed: int = 0, width: int = WIDTH) -> Float[Array, "T D"]:
     """A random vector for each word, the same for the same word wherever it stands."""
-    return np.stack([np.random.default_rng([seed, 2, *word.encode()]).normal(size=width) for word in words])
+    return np.stack([_word_vector(word, seed, width) for word in words])
+
+
+@lru_cache(maxsize=1024)
+def _word_vector(word: str, seed: int, width: int) -> Float[Array, "D"]:
+    return np.random.default_rng([seed, 2, *word.encode()]).normal(size=width)
 
 
 def attend_at(
@@ -119,6 +126,14 @@ def previous_token_loss(table: Any, x: Float[Array, "T D"], head: Projections, p
     return -np.mean(log_softmax(masked[1:])[each - 1, each - 1])
 
 
+def previous_token_weight(table: Float[Array, "rows D"], start: int, seed: int = 0) -> float:
+    """How much attention goes to the token before, in a text of `TRAINED` tokens, never trained on, from `start` on."""
+    text = np.random.default_rng([seed, 5]).normal(size=(TRAINED, WIDTH))
+    positions = np.arange(TRAINED) + start
+    weights = attend_at(text, random_projections(seed), positions, "learned", causal=True, table=table).weights
+    return float(previous_token_share(weights))
+
+
 # --- what depends on what ------------------------------------------------------------------------------------------
 
 
@@ -153,6 +168,15 @@ def two_orders(
     here, there = (_layers(words, scheme, causal, layers, seed) for words in (first, second))
     aligned = there[[list(second).index(word) for word in first]]
     return Order(tuple(first), here, aligned, np.linalg.norm(here - aligned, axis=-1))
+
+
+def order_table(
+    first: Sequence[str], second: Sequence[str], *, layers: int = 1, seed: int = 0
+) -> Float[Array, "schemes 2"]:
+    """The largest difference of `two_orders` for each of `SCHEMES`, without and with the causal mask."""
+    each = [[two_orders(first, second, scheme, causal=causal, layers=layers, seed=seed) for causal in (False, True)]
+            for scheme in SCHEMES]  # fmt: skip
+    return np.array([[np.max(found.differences) for found in line] for line in each])
 
 
 def _layers(words: Sequence[str], scheme: str, causal: bool, layers: int, seed: int) -> Float[Array, "T D"]:

@@ -49,6 +49,13 @@ def turn_pair(
     return Pair(both[0], both[1], turned[0], turned[1], float(both[0] @ both[1]), float(turned[0] @ turned[1]))
 
 
+def at_angle(degrees: float | int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """A query and a key of length 1, the query this far ahead of the key."""
+    key = math.radians(20.0)  # anywhere will do
+    query = key + math.radians(degrees)
+    return (math.cos(query), math.sin(query)), (math.cos(key), math.sin(key))
+
+
 def pair_grid(
     q: Sequence[float], k: Sequence[float], positions: int, theta: float | int
 ) -> Float[Array, "positions positions"]:
@@ -177,12 +184,12 @@ def rotate_rounded(
 
 
 def scores_at(
-    q: Float[Array, "H T d"],
-    k: Float[Array, "K T d"],
+    q: Float[Array, "*layers H T d"],
+    k: Float[Array, "*layers K T d"],
     positions: Shaped[Array, "T"],
     base: float | int,
     precision: str = "float64",
-) -> Float[Array, "H T T"]:
+) -> Float[Array, "*layers H T T"]:
     """The scores of unturned queries and keys that stand at these positions. The values play no part in them."""
     turn = partial(rotate_rounded, precision=precision) if precision != "float64" else rotate
     q, k = turn(q, positions, base), turn(k, positions, base)
@@ -197,13 +204,10 @@ def changes(
     The queries and keys are those of the trace, before their turns, and its scores are what they are compared with.
     """
     assert config.rope_base, "a Llama has RoPE"
-    positions = trace["positions"] + offset
-    found = []
-    for i in range(config.layers):
-        at = f"blk.{i}.attn."
-        moved = scores_at(trace[at + "q_raw"], trace[at + "k_raw"], positions, config.rope_base, precision)
-        found.append(np.max(np.abs(moved - trace[at + "scores"]), axis=(-2, -1)))
-    return np.stack(found)
+    names = ("q_raw", "k_raw", "scores")
+    q, k, scores = (np.stack([trace[f"blk.{i}.attn.{name}"] for i in range(config.layers)]) for name in names)
+    moved = scores_at(q, k, trace["positions"] + offset, config.rope_base, precision)
+    return np.max(np.abs(moved - scores), axis=(-2, -1))
 
 
 def parts_of_score(
@@ -213,6 +217,21 @@ def parts_of_score(
     turned_q = rotate(q[None], np.array([position_q]), base)[0]
     turned_k = rotate(k[None], np.array([position_k]), base)[0]
     return np.sum(np.reshape(turned_q * turned_k, (-1, 2)), axis=-1) / float(len(q) ** 0.5)
+
+
+def pair_at(
+    q: Float[Array, "d"],
+    k: Float[Array, "d"],
+    position_q: int,
+    position_k: int,
+    pair: int,
+    base: float | int,
+    precision: str = "float64",
+) -> tuple[Float[Array, "2"], Float[Array, "2"]]:
+    """The two numbers of one pair of a query and of a key, turned by their positions."""
+    places = np.array([position_q, position_k])
+    turned = rotate_rounded(np.stack([q, k]), places, base, precision)
+    return turned[0, 2 * pair : 2 * pair + 2], turned[1, 2 * pair : 2 * pair + 2]
 
 
 # --- the real model, with its positions spoilt ---------------------------------------------------------------------
@@ -240,7 +259,7 @@ def spoilt(config: Config, how: str, seed: int = 0) -> Edit:
 
 SPOILT = {
     "trained": "as trained",
-    "off": "off: no positions at all",
+    "off": "off, no positions at all",
     "half": "on the wrong pairs (half-split)",
     "shuffled": "positions shuffled",
     "reversed": "positions reversed",
@@ -270,7 +289,8 @@ def reading_with(
     key = tuple(map(int, ids))
 
     def run() -> tuple[Float[Array, " predicted"], Float[Array, "V"]]:
-        logits = model.forward(key, edit=spoilt(model.config, how, seed))
+        edit = spoilt(model.config, how, seed)
+        logits = model.forward(key, edit=edit) if edit else model.trace(key)["logits"]
         results = surprisal(logits[:-1], np.array(key[1:])), softmax(logits[-1])
         for array in results:
             array.setflags(write=False)
@@ -289,3 +309,23 @@ def shuffled_but_last(ids: Sequence[int], seed: int) -> list[int]:
 def distance_between(p: Float[Array, "V"], q: Float[Array, "V"]) -> float:
     """Total variation: the share of probability that has moved from some tokens to others; 0 to 1."""
     return float(np.sum(np.abs(p - q)) / 2)
+
+
+def next_tokens_with(model: Model, texts: Sequence[Sequence[int]], how: str) -> Float[Array, "B V"]:
+    """The probabilities of the next token after each of some equally long texts; kept and read-only."""
+    key = tuple(tuple(map(int, text)) for text in texts)
+
+    def run() -> Float[Array, "B V"]:
+        logits = model.forward(np.array(key), edit=spoilt(model.config, how), last_only=True)[:, 0]
+        probabilities = softmax(logits)
+        probabilities.setflags(write=False)
+        return probabilities
+
+    kept: Float[Array, "B V"] = model.memo.get(("rope, next", key, how), run)
+    return kept
+
+
+def likeliest(probabilities: Float[Array, "V"], count: int) -> Int[Array, "count"]:
+    """The ids of the `count` most probable tokens, the most probable first."""
+    candidates = np.argpartition(-probabilities, count)[:count]  # sorting the other 49 000 would take longer than this
+    return candidates[np.argsort(-probabilities[candidates], kind="stable")]

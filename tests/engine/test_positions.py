@@ -17,7 +17,9 @@ from engine.positions import (
     attend_at,
     learned_table,
     moved_scores,
+    order_table,
     previous_token_loss,
+    previous_token_weight,
     random_projections,
     rows_of,
     two_orders,
@@ -110,6 +112,8 @@ def test_the_table_learns_and_only_where_it_was_trained(seed):
     assert previous_share(before, seed, 0) < 0.35
     assert previous_share(after, seed, 0) > 0.85
     np.testing.assert_array_equal(after[TRAINED:], before[TRAINED:])
+    assert previous_token_weight(after, 0, seed) > 0.85
+    assert previous_token_weight(after, TRAINED, seed) < 0.35
     assert previous_share(after, seed, TRAINED) == previous_share(before, seed, TRAINED) < 0.35
 
 
@@ -203,3 +207,10 @@ def test_wrong_arguments_get_a_sentence(call, sentence):
 
 def test_schemes_are_all_there_are():
     assert list(SCHEMES) == ["none", "sinusoids", "learned", "alibi", "rope"]
+
+
+def test_the_table_of_all_schemes():
+    every = order_table(DOG, MAN, seed=2)
+    assert every.shape == (5, 2)
+    assert every[4, 0] == two_orders(DOG, MAN, "rope", causal=False, seed=2).differences.max()
+    assert every[0, 0] < 1e-13 < every[0, 1]

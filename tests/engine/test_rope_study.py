@@ -13,12 +13,16 @@ from engine.rope_study import (
     PAIR_SENTENCE,
     PAIR_WORDS,
     SPOILT,
+    at_angle,
     changes,
     decay,
     distance_between,
     extend,
     frame_of,
     head_vectors,
+    likeliest,
+    next_tokens_with,
+    pair_at,
     pair_grid,
     parts_of_score,
     reading_with,
@@ -302,3 +306,34 @@ def test_spoilt_positions_are_what_they_say():
 def test_total_variation():
     assert distance_between(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == 1
     assert distance_between(np.array([0.5, 0.5]), np.array([0.75, 0.25])) == 0.25
+
+
+def test_likeliest_is_the_head_of_the_sorted_list():
+    p = rng.dirichlet(np.ones(500))
+    np.testing.assert_array_equal(likeliest(p, 5), np.argsort(-p)[:5])
+
+
+@pytest.mark.parametrize("degrees", [0, 30, -90, 180])
+def test_vectors_at_an_angle(degrees):
+    q, k = at_angle(degrees)
+    assert math.hypot(*q) == pytest.approx(1)
+    assert q[0] * k[0] + q[1] * k[1] == pytest.approx(math.cos(math.radians(degrees)))
+    assert k[0] * q[1] - k[1] * q[0] == pytest.approx(math.sin(math.radians(degrees)), abs=1e-12)
+
+
+def test_one_pair_of_many_adds_its_part():
+    q, k = rng.normal(size=(2, 16))
+    parts = parts_of_score(q, k, 9, 4, 1e5)
+    for pair in (0, 3, 7):
+        turned_q, turned_k = pair_at(q, k, 9, 4, pair, 1e5)
+        assert parts[pair] == pytest.approx(turned_q @ turned_k / 4)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("how", ["trained", "off"])
+def test_a_batch_of_texts_is_read_as_each_alone(smollm2, how):
+    ids = encode(SENTENCES[4], "smollm2")
+    texts = [ids, shuffled_but_last(ids, 1)]
+    both = next_tokens_with(smollm2, texts, how)
+    for probabilities, text in zip(both, texts, strict=True):
+        np.testing.assert_allclose(probabilities, reading_with(smollm2, text, how)[1], atol=1e-5)
