@@ -128,6 +128,6 @@ def spoilt_sentence(reading: Reading, how: str, surprisals: Sequence[np.ndarray]
         told += f", against {before:.4g} as trained, {after / before:.2f} times as much. "
         told += f"{hit} changes most, by {fixed(float(now[worst - 1] - trained[worst - 1]), 2, '+')} nats."
     best, usual_best = (int(study.likeliest(p, 1)[0]) for p in (changed, usual))
-    same = "still" if best == usual_best and how != "trained" else "now"
-    told += f" The likeliest next token is {same} “{spoken(piece(best))}”, with {changed[best]:.1%}"
+    verb = "is" if how == "trained" else "is still" if best == usual_best else "is now"
+    told += f" The likeliest next token {verb} “{spoken(piece(best))}”, with {changed[best]:.1%}"
     return told + ("." if how == "trained" else f" instead of {usual[best]:.1%}.")

@@ -199,7 +199,7 @@ def order(other: str, scheme: str, causal: bool, layers: int, seed: int) -> tupl
             "A query that lies behind by five turns finds the key five positions back best.",
         ),
     ],
-    height=760,
+    height=920,
 )
 def pair(position_q: int, position_k: int, theta: float, angle: int) -> tuple[Any, ...]:
     q, k = study.at_angle(angle)
@@ -285,7 +285,7 @@ def pair(position_q: int, position_k: int, theta: float, angle: int) -> tuple[An
         Preset("“the” asks", {"asks": 4}, "“the” stands there twice: one vector, two arrows, two scores."),
         Preset("No rotation", {"theta": 0.0}, "Then the two “the” are one arrow, and cannot be told apart."),
     ],
-    height=700,
+    height=660,
 )
 def frame(reference: int, asks: int, theta: float) -> tuple[Any, ...]:
     words = list(study.PAIR_SENTENCE)
@@ -396,12 +396,12 @@ OURS = {"power": 5.0, "width": "64"}
             "Every hand has gone round many times: far and near look alike.",
         ),
     ],
-    height=760,
+    height=880,
 )
 def frequencies(power: float, width: str, context_power: int) -> tuple[Any, ...]:
     d, base, context = int(width), base_of(power), 2**context_power
     theta, lengths = engine.frequencies(d, base), engine.wavelengths(d, base)
-    never, pairs, step = int(np.count_nonzero(study.unfinished(d, base, context))), np.arange(d // 2), d // 64
+    never, pairs, step = int(np.count_nonzero(study.unfinished(d, base, context))), np.arange(d // 2), d // 32
     places = np.unique(np.round(np.geomspace(1, context, 46)).astype(int)) - 1
     hands = engine.tables(places, d, base)[0].T[::step]
     picture = stack(
@@ -428,10 +428,10 @@ def frequencies(power: float, width: str, context_power: int) -> tuple[Any, ...]
         ),
         matrix(
             np.round(hands, 3),
-            "Cosine of each pair's angle, one row a pair, from position 0 to the end of the context in ever wider steps",
+            "Cosine of the angle of 16 of the pairs, from position 0 to the end of the context, in widening steps",
             "q",
             "hands",
-            rows=[f"pair {i}" if i % (4 * step) == 0 else "" for i in pairs[::step]],
+            rows=[f"pair {i}" for i in pairs[::step]],
             columns=[f"{place:,}" if i % 3 == 0 else "" for i, place in enumerate(places)],
             limit=1,
         ),
@@ -447,7 +447,7 @@ def frequencies(power: float, width: str, context_power: int) -> tuple[Any, ...]
     sentence = (
         f"With base {base:,.0f}, the fastest of {d // 2} pairs goes round every {lengths[0]:.2f} positions and the "
         f"slowest every {lengths[-1]:,.0f}. In a context of {context:,} positions, {never} pairs never complete a "
-        "turn: their rows fade, and never come back."
+        "turn: their rows change colour once at most."
     )
     last = d // 2 - 1
     formula = (
@@ -488,7 +488,7 @@ def frequencies(power: float, width: str, context_power: int) -> tuple[Any, ...]
             "Then the score comes back again and again.",
         ),
     ],
-    height=460,
+    height=470,
 )
 def decay(power: float, width: str, reach: int, seed: int) -> tuple[Any, ...]:
     d, base = int(width), base_of(power)
@@ -564,7 +564,7 @@ METHODS = {"none": "nothing", "linear": "position interpolation", "ntk": "NTK-aw
             "Both", {"method": "yarn", "factor": 4}, "Fast pairs as they were, slow pairs squeezed, a ramp between."
         ),
     ],
-    height=720,
+    height=600,
 )
 def scaling(method: str, factor: int, pair: int, power: float) -> tuple[Any, ...]:
     base, pairs = base_of(power), np.arange(32)
@@ -638,7 +638,7 @@ ENTERS = {
         Choice("text", "Text", "same", {"same": "one word six times", "dog": "The small dog chased the ball"}),
         Slider("start", "The text begins at position", 6, 0, schemes.ROWS - 6),
         Slider("steps", "Training steps of the learned table", 40, 0, 80, 10),
-        Slider("seed", "Seed", 0, 0, 20),
+        Choice("seed", "Seed", "0", {str(i): str(i) for i in range(6)}),
     ],
     runs=[schemes.moved_scores, schemes.attend_at, schemes.learned_table, schemes.previous_token_loss],
     snippet="""
@@ -665,14 +665,14 @@ ENTERS = {
             "Rows that no training text reached are noise still.",
         ),
     ],
-    height=820,
+    height=1060,
 )
-def alternatives(text: str, start: int, steps: int, seed: int) -> tuple[Any, ...]:
-    words = TEXTS[text].split()
-    found = {name: schemes.moved_scores(words, name, start, seed=seed, steps=steps) for name in schemes.SCHEMES}
+def alternatives(text: str, start: int, steps: int, seed: str) -> tuple[Any, ...]:
+    words, drawn = TEXTS[text].split(), int(seed)
+    found = {name: schemes.moved_scores(words, name, start, seed=drawn, steps=steps) for name in schemes.SCHEMES}
     changes = {name: 0.0 if change < ROUNDING else change for name, (_, change) in found.items()}
-    learned = schemes.learned_table(steps, seed)
-    inside, outside = (schemes.previous_token_weight(learned, at, seed) for at in (0, schemes.TRAINED))
+    learned = schemes.learned_table(steps, drawn)
+    inside, outside = (schemes.previous_token_weight(learned, at, drawn) for at in (0, schemes.TRAINED))
     places = [str(start + i) for i in range(len(words))]
     picture = stack(
         row(
@@ -693,7 +693,7 @@ def alternatives(text: str, start: int, steps: int, seed: int) -> tuple[Any, ...
         table(
             ["scheme", "where it enters", f"largest change, {start} against 0", "only the offset counts"],
             [
-                [label, ENTERS[name], fixed(changes[name]), _verdict(changes[name], start)]
+                [label, ENTERS[name], fixed(changes[name]), _verdict(name, changes[name], start)]
                 for name, label in schemes.SCHEMES.items()
             ],
             title="Move the whole text: what the scores do",
@@ -717,14 +717,17 @@ def alternatives(text: str, start: int, steps: int, seed: int) -> tuple[Any, ...
     )
     formula = (
         rf"\max \lvert \attn{{S_{{{start}}}}} - \attn{{S_0}} \rvert: \quad \text{{RoPE }} {number(changes['rope'])}, "
-        rf"\quad \text{{sinusoids }} {number(changes['sinusoids'])}, \quad \text{{learned }} {number(changes['learned'])}"
+        rf"\quad \text{{sinusoids }} {number(changes['sinusoids'])}, "
+        rf"\quad \text{{learned }} {number(changes['learned'])}"
     )
     data = {name: scores for name, (scores, _) in found.items()}
     return picture, sentence, formula, {**data, "changes": [change for _, change in found.values()], "table": learned}
 
 
-def _verdict(change: float, start: int) -> str:
-    return "move it to see" if not start else "no" if change else "yes"
+def _verdict(name: str, change: float, start: int) -> str:
+    if not start:
+        return "move it to see"
+    return "no" if change else "not even that" if name == "none" else "yes"
 
 
 # --- in the real model -----------------------------------------------------------------------------------------------
@@ -773,7 +776,7 @@ PRECISION = {"float64": "float64, as in this engine", "float32": "float32, as in
             "Eight thousand radians with three digits: nonsense.",
         ),
     ],
-    height=980,
+    height=900,
 )
 def shift(
     sentence: str, layer: int, head: int, offset: int, precision: str, query: int, key: int, rank: int
@@ -891,7 +894,7 @@ def shift(
             "Content over some tens of positions, then less and less.",
         ),
     ],
-    height=620,
+    height=615,
 )
 def apart(sentence: str, layer: int, head: int, query: int, key: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -980,21 +983,19 @@ def apart(sentence: str, layer: int, head: int, query: int, key: int) -> tuple[A
         Preset("1000 further", {"how": "moved"}, "Only differences count, so nothing happens."),
         Preset("YaRN", {"how": "yarn"}, "Made ready for four times the context, without training: nearly free here."),
     ],
-    height=760,
+    height=735,
 )
 def spoilt(sentence: str, how: str, seed: str) -> tuple[Any, ...]:
     reading = read(sentence, least=2)
     trained, usual = study.reading_with(reading.model, reading.ids, "trained")
     now, changed = study.reading_with(reading.model, reading.ids, how, int(seed) if how == "shuffled" else 0)
     names, rise = [*reading.pieces], [0.0, *(now - trained)]
+    notes = ["", *(fixed(more, 2, "+") for more in rise[1:])]  # nothing guesses the first token
     before, after = float(np.exp(np.mean(trained))), float(np.exp(np.mean(now)))
     keys, limit = [f"token:{i}" for i in range(len(names))], float(max(trained.max(), now.max()))
     picture = stack(
         tokens(
-            [
-                {"text": name, "note": fixed(more, 2, "+"), "key": key}
-                for name, more, key in zip(names, rise, keys, strict=True)
-            ],
+            [{"text": name, "note": note, "key": key} for name, note, key in zip(names, notes, keys, strict=True)],
             title="How much more each token surprises the model than it did, in nats",
             shares=rise,
             scale="signed",
@@ -1042,7 +1043,7 @@ def spoilt(sentence: str, how: str, seed: str) -> tuple[Any, ...]:
     """,
     provenance="SmolLM2's real weights, on the sentence at the top of the page and on a shuffle of it",
     real=True,
-    height=560,
+    height=655,
 )
 def noticed(sentence: str, seed: str) -> tuple[Any, ...]:
     reading = read(sentence, least=3)
