@@ -238,7 +238,12 @@ def pair_at(
 
 
 def spoilt(config: Config, how: str, seed: int = 0) -> Edit:
-    """An edit that gives a model other positions: a key of `SPOILT`. `seed` is for "shuffled" alone."""
+    """An edit that gives a model other positions: a key of `SPOILT`. `seed` is for "shuffled" alone.
+
+    Raises ValueError for anything else.
+    """
+    if how not in SPOILT:
+        raise ValueError(f"Positions can be {', '.join(SPOILT)}, not {how!r}.")
     name, _, amount = how.partition("-")
     if name == "shuffled":
         return move_positions(lambda p: np.random.default_rng(seed).permutation(p))

@@ -365,7 +365,12 @@ OURS = {"power": 5.0, "width": "64"}
 @chapter.lab(
     "frequencies",
     title="Fast hands and slow hands",
-    controls=[POWER, WIDTH, Slider("context_power", "Context = 2 to the power", 13, 8, 17)],
+    controls=[
+        POWER,
+        WIDTH,
+        Slider("context_power", "Context = 2 to the power", 13, 8, 17),
+        Slider("position", "Position that the hands show", 100, 0, 8191),
+    ],
     runs=[engine.frequencies, engine.wavelengths, study.unfinished],
     snippet="""
         import numpy as np
@@ -396,14 +401,15 @@ OURS = {"power": 5.0, "width": "64"}
             "Every hand has gone round many times: far and near look alike.",
         ),
     ],
-    height=880,
+    height=955,
 )
-def frequencies(power: float, width: str, context_power: int) -> tuple[Any, ...]:
+def frequencies(power: float, width: str, context_power: int, position: int) -> tuple[Any, ...]:
     d, base, context = int(width), base_of(power), 2**context_power
     theta, lengths = engine.frequencies(d, base), engine.wavelengths(d, base)
     never, pairs, step = int(np.count_nonzero(study.unfinished(d, base, context))), np.arange(d // 2), d // 32
     places = np.unique(np.round(np.geomspace(1, context, 46)).astype(int)) - 1
     hands = engine.tables(places, d, base)[0].T[::step]
+    clock = np.concatenate(engine.tables(np.array([position]), d, base)).T[:: 2 * step]
     picture = stack(
         row(
             curve(
@@ -417,13 +423,15 @@ def frequencies(power: float, width: str, context_power: int) -> tuple[Any, ...]
                 tensors=["q", "resid"],
                 log_y=True,
             ),
-            curve(
-                [("turns within the context", pairs, context / lengths), ("one turn", pairs, np.ones(d // 2))],
-                title="How often each pair goes round",
-                x_label="pair i",
-                y_label="turns",
-                tensors=["q", "resid"],
-                log_y=True,
+            plane(
+                [],
+                arrows=[
+                    arrow((1 - 0.09 * i) * tip, f"pair {name}", "q", key=f"pair:{name}")
+                    for i, (name, tip) in enumerate(zip(pairs[:: 2 * step], clock, strict=True))
+                ],
+                title=f"Eight of the pairs as hands, at position {position:,}: the longest is the fastest",
+                limit=1.15,
+                circle=1,
             ),
         ),
         matrix(
@@ -447,7 +455,7 @@ def frequencies(power: float, width: str, context_power: int) -> tuple[Any, ...]
     sentence = (
         f"With base {base:,.0f}, the fastest of {d // 2} pairs goes round every {lengths[0]:.2f} positions and the "
         f"slowest every {lengths[-1]:,.0f}. In a context of {context:,} positions, {never} pairs never complete a "
-        "turn: their rows change colour once at most."
+        "turn: their rows change colour once at most, and their hands creep."
     )
     last = d // 2 - 1
     formula = (
@@ -890,8 +898,8 @@ def shift(
         ),
         Preset(
             "“it” and its noun",
-            {"layer": 13, "head": 8, "query": 7, "key": 1},
-            "Content over some tens of positions, then less and less.",
+            {"layer": 13, "head": 8, "query": 8, "key": 1},
+            "In the usual sentence: a match over some tens of positions, then less and less.",
         ),
     ],
     height=615,

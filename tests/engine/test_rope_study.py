@@ -258,6 +258,7 @@ def test_every_way_to_spoil_positions(smollm2):
     assert losses["half"] == pytest.approx(float(smollm2.loss(ids, layout)), abs=1e-5)
     for how in ("off", "half", "shuffled", "reversed", "stretched-4", "stretched-8", "squeezed-4", "base-1000"):
         assert losses[how] > losses["trained"] + 0.1, how
+    assert losses["shuffled"] > losses["off"], "a wrong position is worse than none"
     for how in ("ntk", "yarn", "base-500000"):
         assert abs(losses[how] - losses["trained"]) < 0.1, how
     assert reading_with(smollm2, ids, "shuffled", 1)[0].mean() != losses["shuffled"]
@@ -301,6 +302,8 @@ def test_spoilt_positions_are_what_they_say():
     np.testing.assert_array_equal(turned, rotate(x, p, 1e4))
     for how in SPOILT:
         spoilt(config, how)
+    with pytest.raises(ValueError, match="Positions can be trained, off"):
+        spoilt(config, "mirrored")
 
 
 def test_total_variation():
