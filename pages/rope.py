@@ -699,12 +699,12 @@ def alternatives(text: str, start: int, steps: int, seed: str) -> tuple[Any, ...
             )
         ),
         table(
-            ["scheme", "where it enters", f"largest change, {start} against 0", "only the offset counts"],
+            ["scheme", "change", "only the offset counts", "where position enters"],
             [
-                [label, ENTERS[name], fixed(changes[name]), _verdict(name, changes[name], start)]
+                [label, fixed(changes[name]), _verdict(name, changes[name], start), ENTERS[name]]
                 for name, label in schemes.SCHEMES.items()
             ],
-            title="Move the whole text: what the scores do",
+            title=f"Largest change of any score when the text begins at {start} instead of 0",
         ),
         readouts(
             [
