@@ -466,8 +466,8 @@ def whole_model(thousands: int) -> tuple[Any, ...]:
     presets=[
         Preset(
             "Who is “it”?",
-            {"layer": 13, "head": 8, "query": 7},
-            "In the usual sentence this head links “it” to the cat.",
+            {"layer": 13, "head": 8, "query": 8},
+            "In the sentence that stands there at first, this head links “it” to the animal.",
         ),
         Preset("One step back", {"layer": 16, "head": 0}, "Most tokens look at the one right before them."),
         Preset("Sink", {"layer": 18, "head": 8}, "Nearly everything goes to the first token."),
