@@ -104,6 +104,9 @@ def part_off(part: str, block: int) -> Edit:
     return switches[part](block)
 
 
+LAST = slice(-1, None)
+
+
 @dataclass(frozen=True)
 class Ablation:
     """The model with a part off beside the model as it is."""
@@ -119,9 +122,13 @@ class Ablation:
 
 def ablate(model: Model, ids: Sequence[int], part: str, block: int) -> Ablation:
     """Run a text with one part of one block off, and compare. Raises ValueError for an unknown part."""
-    key = tuple(map(int, ids))
-    traces = model.trace(key), model.edited(key, part_off(part, block), ("off", part, block))
-    lenses = (logit_lens(model, trace, slice(-1, None)) for trace in traces)
+    key, edit = tuple(map(int, ids)), part_off(part, block)
+
+    def lens(name: tuple[str, ...], trace: Mapping[str, Array]) -> Lens:
+        return Lens(*model.memo.get(("last lens", key, *name), lambda: tuple(vars(logit_lens(model, trace, LAST)).values())))
+
+    traces = model.trace(key), model.edited(key, edit, ("off", part, block))
+    lenses = lens((), traces[0]), lens((part, str(block)), traces[1])
     before, after = (log_softmax(trace["logits"][-1]) for trace in traces)
     losses = (surprisal(trace["logits"][:-1], np.array(key[1:])) for trace in traces)
     return Ablation(*lenses, before, after, float(np.sum(np.exp(before) * (before - after))), *losses)
@@ -155,3 +162,16 @@ def sublayers_off(
         for at in range(0, len(rows), AT_ONCE)
     ]
     return np.concatenate(lost).reshape(stop - start, 2, -1)
+
+
+def loss_changes(
+    model: Model, ids: Sequence[int], start: int, stop: int, step: int
+) -> tuple[float, Float[Array, "blocks 2"]]:
+    """The loss of a text, and how much it changes with each sublayer of the blocks off; kept, `step` blocks at a time."""
+    key = tuple(map(int, ids))
+    before = float(np.mean(surprisal(model.trace(key)["logits"][:-1], np.array(key[1:]))))
+    parts = [
+        model.memo.get(("sublayers off", key, i, i + step), partial(sublayers_off, model, key, i, i + step))
+        for i in range(start, stop, step)
+    ]
+    return before, np.mean(np.concatenate(parts), axis=-1) - before

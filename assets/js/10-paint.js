@@ -333,6 +333,73 @@
     });
   };
 
+  // ---- cells: a table of words, each tinted by its share --------------------------------------------------------------
+
+  G.painters.cells = function (node, p) {
+    titled(node, p);
+    const R = p.texts.length, C = p.texts[0].length;
+    if (reshaped(node, R, C, p.rows, p.columns, p.pick)) buildCells(node, p, R, C);
+    const marked = new Set((p.marked || []).map(String)), [i0, j0] = p.picked || [];
+    node._cells.forEach((row, i) => row.forEach((cell, j) => {
+      const text = G.visible(p.texts[i][j]);
+      if (cell.textContent !== text) cell.textContent = text;
+      G.tint(cell, G.strength(p.shares[i][j], "share", 1), "share");
+      const on = i === i0 && j === j0;
+      cell.classList.toggle("picked", on);
+      cell.classList.toggle("marked", marked.has(`${i},${j}`));
+      if (p.pick) cell.setAttribute("aria-selected", on);
+    }));
+  };
+
+  function buildCells(node, p, R, C) {
+    const table = el("table", { class: "cells", role: p.pick ? "grid" : null });
+    if (p.columns) table.append(el("thead", {}, el("tr", {}, p.rows ? el("td", { class: "corner" }) : null, ...p.columns.map((name) => el("th", { scope: "col" }, G.visible(name))))));
+    const tbody = el("tbody"), [i0, j0] = p.picked || [0, 0];
+    node._rows = [];
+    node._cells = p.texts.map((_, i) => {
+      const line = el("tr", {}, p.rows ? el("th", { scope: "row" }, p.rows[i]) : null);
+      const cells = Array.from({ length: C }, (_, j) => el("td", { tabindex: i === i0 && j === j0 ? 0 : -1, role: p.pick ? "gridcell" : null, dir: "auto", "data-i": i, "data-j": j }));
+      line.append(...cells);
+      tbody.append(line);
+      return cells;
+    });
+    table.append(tbody);
+    table.setAttribute("aria-label", p.title);
+    body(node).replaceChildren(el("div", { class: "scroll" }, table));
+    const tell = (event) => {
+      const cell = event.target.closest("td[data-i]"), now = node._picture;
+      if (!cell) return;
+      const [i, j] = [+cell.dataset.i, +cell.dataset.j];
+      node._lab.explain([now.rows && now.rows[i], now.columns && G.visible(now.columns[j])].filter(Boolean).join(" × ") + `: ${G.visible(now.texts[i][j])} ${G.percent(now.shares[i][j])}`);
+    };
+    G.listen(node, { pointerover: tell, focusin: tell, pointerleave: leave, focusout: leave, click: clickCell, keydown: arrows });
+  }
+
+  // ---- stacked: bars cut into the same parts --------------------------------------------------------------------------
+
+  G.painters.stacked = function (node, p) {
+    titled(node, p);
+    if (reshaped(node, p.labels.length, p.items.length)) {
+      const legend = el("div", { class: "legend" }, ...p.items.map((part) => el("span", { class: "t-" + part.tensor }, "■ " + part.name)));
+      const list = el("div", { class: "stacked" });
+      p.labels.forEach((_, i) => list.append(el("div", { class: "stacked-row", tabindex: 0, role: "img", "data-i": i }, el("span", { class: "bar-label" }), el("span", { class: "stacked-track" }, ...p.items.map((part) => el("i", { class: "t-" + part.tensor }))))));
+      body(node).replaceChildren(legend, list);
+      const tell = (event) => { const line = event.target.closest("[data-i]"); if (line) node._lab.explain(line.getAttribute("aria-label")); };
+      G.listen(node, { pointerover: tell, focusin: tell, pointerleave: leave, focusout: leave });
+    }
+    [...body(node).lastChild.children].forEach((line, i) => {
+      const [name, track] = line.children, said = p.items.filter((part) => part.values[i]).map((part) => `${part.name} ${G.percent(part.values[i])}`);
+      name.textContent = p.labels[i];
+      line.classList.toggle("picked", p.picked === i);
+      line.setAttribute("aria-label", `${p.labels[i]}: ${said.join(", ")}`);
+      p.items.forEach((part, k) => {
+        const share = part.values[i], piece = track.children[k];
+        piece.style.width = 100 * share + "%";
+        piece.textContent = share >= 0.12 ? G.percent(share) : "";
+      });
+    });
+  };
+
   // ---- tokens -------------------------------------------------------------------------------------------------------
 
   G.painters.tokens = function (node, p, lab) {

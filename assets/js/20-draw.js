@@ -349,6 +349,69 @@
     });
   }
 
+  // ---- diagram: boxes and wires ----------------------------------------------------------------------------------------
+
+  G.painters.diagram = function (node, p) {
+    titled(node, p);
+    const shape = JSON.stringify([p.size, p.frames, p.wires, p.boxes.map(({ picked, note, ...box }) => box)]);
+    if (node._shape !== shape) {
+      const held = node.contains(document.activeElement) && document.activeElement.dataset.id;
+      node._shape = shape;
+      buildDiagram(node, p);
+      const again = held && node._boxes.find((group) => group.dataset.id === held);
+      if (again) again.focus({ preventScroll: true });
+    }
+    const chosen = p.boxes.findIndex((b) => b.picked);
+    p.boxes.forEach((b, k) => {
+      const group = node._boxes[k];
+      group.classList.toggle("picked", !!b.picked);
+      group.setAttribute("aria-label", [b.label, b.sub, b.note].filter(Boolean).join(". "));
+      if (p.pick) group.setAttribute("aria-pressed", !!b.picked);
+      if (!node.contains(document.activeElement)) group.setAttribute("tabindex", k === Math.max(0, chosen) ? 0 : -1);
+    });
+  };
+
+  function buildDiagram(node, p) {
+    const [width, height] = p.size;
+    const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, class: "diagram", role: "group", "aria-label": p.title + ". Arrow keys move between the boxes" + (p.pick ? ", Enter chooses one." : ".") });
+    const head = "head-" + node._lab.id;
+    root.append(svg("defs", {}, svg("marker", { id: head, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto-start-reverse", markerUnits: "userSpaceOnUse" }, svg("path", { d: "M0 0.5 L8 4 L0 7.5 z", class: "arrow-head" }))));
+    (p.frames || []).forEach((f) => root.append(svg("rect", { x: f.x, y: f.y, width: f.w, height: f.h, rx: 10, class: "diagram-frame" }), text(f.x + f.w - 10, f.y + 17, f.label || "", "end", "frame-label")));
+    p.wires.forEach((w) => root.append(svg("polyline", { points: w.points.map((q) => q.join(",")).join(" "), class: "wire " + (w.form || "arrow") + " t-" + (w.tensor || "resid"), "marker-end": (w.form || "arrow") === "arrow" || w.form === "dashed" ? `url(#${head})` : null })));
+    p.wires.forEach((w) => { if (w.text) root.append(text(w.at[0], w.at[1], w.text, w.anchor || "middle", "wire-text")); });
+    node._boxes = p.boxes.map((b, k) => {
+      const group = svg("g", { class: "box t-" + (b.tensor || "resid") + (b.form ? " " + b.form : ""), role: p.pick ? "button" : "img", tabindex: k ? -1 : 0, transform: `translate(${b.x} ${b.y})`, "data-id": b.id, "data-key": b.key });
+      if (b.form === "plus") group.append(svg("circle", { r: b.w / 2 }), text(0, 6, b.label, "middle", "plus-sign"));
+      else {
+        const at = { x: -b.w / 2, y: -b.h / 2, width: b.w, height: b.h, rx: 6 };
+        if (b.form === "pile") [8, 4].forEach((shift) => group.append(svg("rect", { ...at, x: at.x + shift, y: at.y - shift, class: "behind" })));
+        group.append(svg("rect", at), text(0, b.sub ? -2 : 5, b.label, "middle", "box-label"));
+        if (b.sub) group.append(text(0, 13, b.sub, "middle", "box-sub"));
+      }
+      root.append(group);
+      return group;
+    });
+    body(node).replaceChildren(root);
+    const at = (target) => node._boxes.findIndex((group) => group.contains(target));
+    const over = (event) => { const b = node._picture.boxes[at(event.target)]; if (b) { node._lab.explain(b.note || ""); G.light(node._lab, b.key || null); } };
+    const leave = (event) => { if (event.pointerType !== "touch") G.unmark(node._lab); };
+    const choose = (k) => { if (k >= 0 && node._picture.pick) G.set(node._lab.id, { [node._picture.pick]: node._picture.boxes[k].pick }); };
+    G.listen(node, {
+      pointerover: over, focusin: over, pointerleave: leave, focusout: leave,
+      click: (event) => choose(at(event.target)),
+      keydown(event) {
+        const k = at(event.target), move = { ArrowUp: -1, ArrowLeft: -1, ArrowDown: 1, ArrowRight: 1 }[event.key], next = node._boxes[k + move];
+        if (k < 0 || !(move || event.key === "Enter" || event.key === " ")) return;
+        event.preventDefault();
+        if (!move) return choose(k);
+        if (!next) return;
+        node._boxes[k].setAttribute("tabindex", -1);
+        next.setAttribute("tabindex", 0);
+        next.focus();
+      },
+    });
+  }
+
   // ---- Plotly, loaded only where a chart is ---------------------------------------------------------------------------
 
   let loading = null;

@@ -17,7 +17,10 @@ import numpy as np
 Picture = dict[str, Any]
 
 SIGNIFICANT = 6
-ALWAYS = {"values", "labels", "pieces", "items", "series", "nodes", "edges", "weights", "points", "arrows"}
+ALWAYS = {
+    "values", "labels", "pieces", "items", "series", "nodes", "edges", "weights", "points", "arrows", "boxes", "wires",
+    "texts",
+}  # fmt: skip
 """What a painter walks over: sent even where it is empty."""
 GRID_LIMIT = 16
 """Matrices up to this many rows and columns are text that can be read; larger ones are heatmaps."""
@@ -305,6 +308,81 @@ def network(
         picked=picked,
         gap=list(gap) if gap else None,
         edge_values=edge_values or None,
+    )
+
+
+def diagram(
+    boxes: Sequence[dict[str, Any]],
+    wires: Sequence[dict[str, Any]],
+    *,
+    title: str,
+    size: tuple[int, int],
+    frames: Sequence[dict[str, Any]] = (),
+    pick: str = "",
+) -> Picture:
+    """A drawn diagram of boxes and wires, `size` pixels wide and high; a narrow page shrinks it.
+
+    Boxes {id, label, sub, x, y, w, h, tensor, note, key, form, pick, picked}: x and y are the middle; `form` is "plus"
+    for a circle with a sign, "pile" for several of a kind; `note` is written below the picture when the box is pointed
+    at; with `pick` naming a control, the box sets it to its own `pick`. Wires {points, text, at, tensor, form}: through
+    its points (x, y), with its text at `at`; `form` is "stream" for the residual line (thick), "arrow", "line" or
+    "dashed". Frames {x, y, w, h, label} stand behind, x and y their upper left corner.
+    """
+    return _without_empty(
+        kind="diagram",
+        title=title,
+        boxes=list(boxes),
+        wires=list(wires),
+        frames=list(frames),
+        size=list(size),
+        pick=pick,
+    )
+
+
+def cells(
+    texts: Sequence[Sequence[str]],
+    shares: Any,
+    *,
+    title: str,
+    tensor: str = "logits",
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    pick: Sequence[str] = (),
+    picked: Sequence[int] | None = None,
+    marked: Sequence[Sequence[int]] = (),
+) -> Picture:
+    """A table of words, each cell tinted by its share (0 to 1): a token at every layer and position, for example.
+
+    `pick` names the controls that clicking a cell sets (row, column); `marked` lists cells (row, column) that stand out.
+    """
+    return _without_empty(
+        kind="cells",
+        title=title,
+        tensor=tensor,
+        texts=[list(line) for line in texts],
+        shares=numbers(np.round(np.asarray(shares, np.float64), 4)),
+        rows=list(rows),
+        columns=list(columns),
+        pick=list(pick),
+        picked=None if picked is None else list(picked),
+        marked=[list(cell) for cell in marked],
+    )
+
+
+def stacked(
+    labels: Sequence[str],
+    parts: Sequence[tuple[str, str, Any]],
+    *,
+    title: str,
+    picked: int | None = None,
+) -> Picture:
+    """One bar for each label, each cut into the same parts (name, tensor, one share for each label)."""
+    return _without_empty(
+        kind="stacked",
+        title=title,
+        labels=list(labels),
+        items=[{"name": name, "tensor": tensor, "values": numbers(values)} for name, tensor, values in parts],
+        picked=picked,
     )
 
 
