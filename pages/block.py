@@ -32,7 +32,7 @@ BLOCKS = {str(i): f"block {i}" for i in range(LAYERS)}
 
 
 GROUPS = {
-    "embedding": "tokens", "attention": "attn", "feed-forward": "ffn", "norm": "resid", "output": "logits",
+    "embedding": "resid", "attention": "attn", "feed-forward": "ffn", "norm": "v", "output": "logits",
 }  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def _group_share(model: str, group: str) -> str:
         Preset("Four norms", {"model": "Gemma 2 9B", "part": 9}, "Gemma 2 also normalises what a sublayer gives back."),
         Preset("Eight for one", {"model": "Llama 3.1 70B", "part": 4}, "64 query heads share 8 key heads."),
     ],
-    height=900,
+    height=870,
 )
 def anatomy(model: str, length: int, part: int) -> tuple[Any, ...]:
     config = CONFIGS[model]
@@ -138,7 +138,7 @@ def anatomy(model: str, length: int, part: int) -> tuple[Any, ...]:
         Preset("Mostly feed-forward", {"model": "Llama 3.1 70B"}, f"{_group_share('Llama 3.1 70B', 'feed-forward')} of the largest of these."),
         Preset("Total and active", {"model": "Mixtral 8x7B"}, "Most of it rests while one token passes."),
     ],
-    height=760,
+    height=640,
 )
 def ledger(model: str) -> tuple[Any, ...]:
     config = CONFIGS[model]
@@ -229,7 +229,7 @@ def ledger(model: str) -> tuple[Any, ...]:
             "What the sublayers add grows 64 times and faster.",
         ),
     ],
-    height=1300,
+    height=1560,
 )
 def small(
     example: str,
@@ -381,7 +381,7 @@ def _small_rows(run: small_block.SmallRun, at: int, on: dict[str, bool], weights
         Preset("One huge number", {"a": 20, "b": 0.5, "c": -0.5, "d": 0.5}, "It drowns all the others."),
         Preset("All alike", {"a": 5, "b": 5, "c": 5, "d": 5, "kind": "layer"}, "LayerNorm leaves nothing of such a row."),
     ],
-    height=330,
+    height=190,
 )
 def norm(kind: str, a: float, b: float, c: float, d: float, times: float) -> tuple[Any, ...]:
     x, ones = times * np.array([a, b, c, d], float), np.ones(4)
@@ -433,7 +433,7 @@ def norm(kind: str, a: float, b: float, c: float, d: float, times: float) -> tup
         Preset("Neither", {"arrangement": "none", "residual": False}, "The signal dies."),
         Preset("As in 2017", {"arrangement": "post", "residual": True}, "Norm after each addition: fixed length."),
     ],
-    height=620,
+    height=360,
 )
 def tower(arrangement: str, residual: bool, gain: str) -> tuple[Any, ...]:
     now = block_study.random_stack(LAYERS, arrangement=arrangement, residual=residual, gain=float(gain))
@@ -472,9 +472,10 @@ def tower(arrangement: str, residual: bool, gain: str) -> tuple[Any, ...]:
             f"After 30 blocks the stream is {now.lengths[-1]:.3g} times as long as at the start, and the tokens can "
             f"still be told apart (cosine {now.likeness[-1]:.2f})."
         )
+    reached = lost - 1 if lost else LAYERS
     text = (
-        rf"\frac{{\lVert \resid{{x_{{30}}}} \rVert}}{{\lVert \resid{{x_0}} \rVert}} = {number(float(now.lengths[-1]))}, \quad "
-        rf"\text{{usual: }} {number(float(usual.lengths[-1]))}"
+        rf"\frac{{\lVert \resid{{x_{{{reached}}}}} \rVert}}{{\lVert \resid{{x_0}} \rVert}} = "
+        rf"{number(float(now.lengths[reached]))}, \quad \text{{usual: }} {number(float(usual.lengths[reached]))}"
     )
     return picture, sentence, text, {"lengths": now.lengths, "likeness": now.likeness}
 
@@ -507,7 +508,7 @@ def _chips(reading: Reading, at: int, title: str = "Click a token") -> Any:
         Preset("The last token", {"token": -1}, "What the next word is guessed from."),
         Preset("The first token", {"token": 0}, "Its stream is another world: look at the scale."),
     ],
-    height=900,
+    height=890,
 )
 def stream(sentence: str, token: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -593,7 +594,7 @@ def stream(sentence: str, token: int) -> tuple[Any, ...]:
         Preset("The first token", {"token": 0}, "Whatever word it is."),
         Preset("The last token", {"token": -1}, "No single number rules here."),
     ],
-    height=640,
+    height=470,
 )
 def outlier(sentence: str, token: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -674,7 +675,7 @@ LENS_LIMIT = 16
         Preset("Half way", {"layer": 15}, "Commas and brackets: the lens is not fitted to this depth."),
         Preset("The answer", {"layer": 30}, "The last row is the model's own prediction."),
     ],
-    height=1280,
+    height=1130,
 )
 def lens(sentence: str, layer: int, token: int) -> tuple[Any, ...]:
     reading = read(sentence, limit=LENS_LIMIT)
@@ -772,7 +773,7 @@ EDIT_LIMIT = 24
         Preset("No norm, block 1", {"part": "ffn-norm", "block": "1"}, "The neurons get numbers of a size they never saw."),
         Preset("No residual, block 15", {"part": "ffn-residual", "block": "15"}, "Everything read so far is thrown away."),
     ],
-    height=1300,
+    height=1010,
 )
 def ablate(sentence: str, part: str, block: str) -> tuple[Any, ...]:
     reading = read(sentence, limit=EDIT_LIMIT, least=2)
@@ -803,7 +804,7 @@ def ablate(sentence: str, part: str, block: str) -> tuple[Any, ...]:
                 np.stack([each.probabilities[:, 0] for each in columns], axis=1),
                 title=f"The logit lens after “{last}”; outlined where it differs",
                 rows=["start", *(str(i) for i in range(LAYERS))],
-                columns=["as it is", "part off"],
+                columns=["before", "after"],
                 marked=changed,
             ),
             bars(
@@ -864,7 +865,7 @@ def sweep(sentence: str, blocks: str) -> tuple[Any, ...]:
     start, stop = (0, LAYERS) if blocks == "all" else (int(blocks), int(blocks) + STEP)
     before, change = residual_study.loss_changes(reading.model, reading.ids, start, stop, STEP)
     at = np.arange(start, stop)
-    order = np.argsort(-change, axis=None)[:6]
+    order = np.argsort(-change, axis=None)[:5]
     named = [f"{('attention', 'feed-forward')[k % 2]}, block {start + k // 2}" for k in order]
     picture = stack(
         curve(
@@ -877,12 +878,12 @@ def sweep(sentence: str, blocks: str) -> tuple[Any, ...]:
         ),
         bars(named, change.reshape(-1)[order], title="Most missed of these", tensor="grad", unit="nats"),
     )
-    harmless, better = int(np.sum(change < 0.1)), int(np.sum(change < -0.01))
+    small_change, better = int(np.sum(np.abs(change) < 0.1)), int(np.sum(change < -0.01))
     text = (
         f"{reading.note}With everything on, your text costs {before:.3f} nats a token. Of the {change.size} sublayers "
-        f"tried, {named[0]} is missed most: {change.reshape(-1)[order[0]]:+.2f} nats. {harmless} of them change the loss "
-        f"by less than 0.1"
-        + (f", and without {better} of them this text even gets likelier." if better else ".")
+        f"tried, {named[0]} is missed most: {change.reshape(-1)[order[0]]:+.2f} nats. {small_change} change the loss by less "
+        f"than 0.1 up or down"
+        + (f", and without {better} of them this text gets likelier." if better else ".")
     ).replace("-", "−").replace("feed−forward", "feed-forward")
     top = float(change.reshape(-1)[order[0]])
     return picture, text, rf"{number(before)} {signed(top)} = {number(before + top)}", {"change": change}
