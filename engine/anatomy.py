@@ -43,7 +43,8 @@ def outside_parts(config: Config, tokens: int) -> tuple[Part, ...]:
 def _attention_parts(c: Config, tokens: int) -> list[Part]:
     stream, normed = ("stream", (tokens, c.width)), ("normed", (tokens, c.width))
     q, k, v = (
-        (name, (heads, tokens, c.head_dim)) for name, heads in zip("QKV", (c.heads, c.kv_heads, c.kv_heads), strict=True)
+        (name, (heads, tokens, c.head_dim))
+        for name, heads in zip("QKV", (c.heads, c.kv_heads, c.kv_heads), strict=True)
     )
     found, added = ("found", (tokens, c.heads * c.head_dim)), ("added", (tokens, c.width))
     parts = [_norm(c, "attention norm", stream, normed)]
@@ -56,7 +57,7 @@ def _attention_parts(c: Config, tokens: int) -> list[Part]:
     parts.append(Part("attention", (q, k, v), (found,)))
     parts.append(_part(c, "attention output", [found], [added], ["attention output", "attention output bias"]))
     if c.norms_per_block == 4:
-        parts.append(_norm(c, "attention post-norm", added, added))
+        parts.append(_norm(c, "attention post-norm", added, ("normed", added[1])))
     return [*parts, Part("attention sum", (stream, added), (stream,))]
 
 
@@ -73,7 +74,7 @@ def _feed_forward_parts(c: Config, tokens: int) -> list[Part]:
     parts.append(Part("activation", (gate, up) if c.gated else (up,), (hidden,)))
     parts.append(_part(c, "down", [hidden], [added], ["down", "down bias"]))
     if c.norms_per_block == 4:
-        parts.append(_norm(c, "feed-forward post-norm", added, added))
+        parts.append(_norm(c, "feed-forward post-norm", added, ("normed", added[1])))
     return [*parts, Part("feed-forward sum", (stream, added), (stream,))]
 
 

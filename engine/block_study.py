@@ -54,7 +54,7 @@ def random_stack(
 
 @lru_cache(maxsize=64)
 def random_blocks(depth: int, gain: float, seed: int) -> tuple[Float[Array, "T D"], tuple[Block, ...]]:
-    """A stream, and blocks as they are before training: every matrix drawn so that it keeps the size of what it gets."""
+    """A stream, and blocks as before training: every matrix drawn so that it keeps the size of what it gets."""
     rng = np.random.default_rng(seed)
 
     def drawn(rows: int, columns: int) -> Array:

@@ -8,7 +8,7 @@ networks with blocks taken out).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -48,8 +48,8 @@ def contributions(trace: Mapping[str, Array], layers: int) -> Contributions:
     ffn = np.stack([trace[f"blk.{i}.ffn.out"] for i in range(layers)])
     along = streams[-1] / np.sum(streams[-1] ** 2, axis=-1, keepdims=True)
     embedding, attention_shares, ffn_shares = (np.sum(x * along, axis=-1) for x in (streams[0], attention, ffn))
-    lengths = (np.linalg.norm(x, axis=-1) for x in (streams, attention, ffn))
-    return Contributions(*lengths, embedding, attention_shares, ffn_shares)
+    lengths, attention, ffn = (np.linalg.norm(x, axis=-1) for x in (streams, attention, ffn))
+    return Contributions(lengths, attention, ffn, embedding, attention_shares, ffn_shares)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Outlier:
     shares: Float[Array, "rows"]  # of the squared length of the stream
     written_in: int  # the block that adds most to it
     erased_in: int  # the block that takes most away again
-    by: tuple[str, str]  # the sublayers that did so: "attention" or "feed-forward network"
+    by: tuple[str, str]  # the sublayers that did so: "attention" or "feed-forward"
 
 
 def outlier(trace: Mapping[str, Array], layers: int, position: int = 0) -> Outlier:
@@ -70,7 +70,7 @@ def outlier(trace: Mapping[str, Array], layers: int, position: int = 0) -> Outli
     channel = int(np.argmax(np.max(np.abs(stream), axis=0)))
     values = stream[:, channel]
     sign = np.sign(values[np.argmax(np.abs(values))])
-    names = ("attention", "feed-forward network")
+    names = ("attention", "feed-forward")
     added = sign * np.array([[trace[f"blk.{i}.{part}.out"][position, channel] for part in ("attn", "ffn")]
                              for i in range(layers)])  # fmt: skip
     most, least = (np.unravel_index(place, added.shape) for place in (np.argmax(added), np.argmin(added)))
@@ -91,7 +91,7 @@ PARTS = {
 
 def part_off(part: str, block: int) -> Edit:
     """The edit that switches one part of one block off. Raises ValueError for a part that there is not."""
-    switches = {
+    switches: dict[str, Callable[[int], Edit]] = {
         "attention": edits.switch_off_attention,
         "ffn": edits.switch_off_ffn,
         "attention-norm": partial(edits.switch_off_norm, sublayer="attn"),
@@ -125,7 +125,9 @@ def ablate(model: Model, ids: Sequence[int], part: str, block: int) -> Ablation:
     key, edit = tuple(map(int, ids)), part_off(part, block)
 
     def lens(name: tuple[str, ...], trace: Mapping[str, Array]) -> Lens:
-        return Lens(*model.memo.get(("last lens", key, *name), lambda: tuple(vars(logit_lens(model, trace, LAST)).values())))
+        return Lens(
+            *model.memo.get(("last lens", key, *name), lambda: tuple(vars(logit_lens(model, trace, LAST)).values()))
+        )
 
     traces = model.trace(key), model.edited(key, edit, ("off", part, block))
     lenses = lens((), traces[0]), lens((part, str(block)), traces[1])
@@ -134,9 +136,7 @@ def ablate(model: Model, ids: Sequence[int], part: str, block: int) -> Ablation:
     return Ablation(*lenses, before, after, float(np.sum(np.exp(before) * (before - after))), *losses)
 
 
-def sublayers_off(
-    model: Model, ids: Sequence[int], start: int, stop: int
-) -> Float[Array, "blocks 2 predicted"]:
+def sublayers_off(model: Model, ids: Sequence[int], start: int, stop: int) -> Float[Array, "blocks 2 predicted"]:
     """Surprisal of each token of a text with attention (0) or the feed-forward network (1) of one block off.
 
     For the blocks `start` to `stop` − 1, one at a time. All the experiments go through the later blocks side by side,
@@ -167,7 +167,7 @@ def sublayers_off(
 def loss_changes(
     model: Model, ids: Sequence[int], start: int, stop: int, step: int
 ) -> tuple[float, Float[Array, "blocks 2"]]:
-    """The loss of a text, and how much it changes with each sublayer of the blocks off; kept, `step` blocks at a time."""
+    """The loss of a text, and its change with each sublayer of the blocks off; kept, `step` blocks at a time."""
     key = tuple(map(int, ids))
     before = float(np.mean(surprisal(model.trace(key)["logits"][:-1], np.array(key[1:]))))
     parts = [

@@ -62,12 +62,14 @@ class _Pen:
 
     def down(self, gap: float = 24, x: float = MIDDLE, text: str = "", tensor: str = "resid") -> None:
         """An arrow from what was drawn last, and its shape beside it."""
-        self.wire((x, self.y), (x, self.y + gap), text=text, at=(x + 8, self.y + gap / 2 + 4), anchor="start", tensor=tensor)
+        self.wire(
+            (x, self.y), (x, self.y + gap), text=text, at=(x + 8, self.y + gap / 2 + 4), anchor="start", tensor=tensor
+        )
         self.y += gap
 
     def full(self, name: str, gap: float, text: str = "", tensor: str = "", **more: Any) -> None:
         """A box of full width, and the arrow that leaves it."""
-        self.box(name, MIDDLE, WIDE, **more)
+        self.box(name, **{"x": MIDDLE, "w": WIDE, **more})
         self.y += 36
         if gap:
             self.down(gap, text=text, tensor=tensor or TENSORS.get(name, "resid"))
@@ -106,11 +108,20 @@ def drawing(config: Config, parts: Mapping[str, Part], roles: Mapping[str, str],
     pen.y += 12
     frame = {"x": 6, "y": top, "w": WIDTH - 12, "h": pen.y - top, "label": f"one block, {config.layers} times"}
     pen.y += 22
-    pen.wires.insert(0, {"points": [[STREAM, start], [STREAM, pen.y]], "form": "stream", "tensor": "resid", "at": [0, 0]})
+    pen.wires.insert(
+        0, {"points": [[STREAM, start], [STREAM, pen.y]], "form": "stream", "tensor": "resid", "at": [0, 0]}
+    )
     pen.box("final norm", WIDTH / 2, WIDTH - 24)
     pen.y += 36
     pen.down(20, x=WIDTH / 2)
-    pen.box("output layer", WIDTH / 2, WIDTH - 24, sub=short(parts["output layer"].parameters) if parts["output layer"].parameters else "the embedding table again")
+    pen.box(
+        "output layer",
+        WIDTH / 2,
+        WIDTH - 24,
+        sub=short(parts["output layer"].parameters)
+        if parts["output layer"].parameters
+        else "the embedding table again",
+    )
     pen.y += 42
     return diagram(pen.boxes, pen.wires, title=title, size=(WIDTH, round(pen.y)), frames=[frame], pick="part")
 
@@ -148,30 +159,37 @@ def _attention(pen: _Pen, config: Config, stream: str) -> None:
 
 
 def _feed_forward(pen: _Pen, config: Config, stream: str) -> None:
-    parts, form = pen.parts, {"form": "pile"} if config.experts > 1 else {}
+    parts = pen.parts
+    pile: dict[str, Any] = {"form": "pile"} if config.experts > 1 else {}
+    room = 8 if pile else 0  # for the experts behind the first
+    hidden, chosen = shape(parts["up"].outs[0][1]), f"best {config.top_k} of {config.experts}"
     pen.branch(stream)
-    pen.full("feed-forward norm", 20)
+    pen.full("feed-forward norm", 20 if "router" in parts else 0)
     if "router" in parts:
-        pen.full("router", 28, f"best {config.top_k} of {config.experts}", "ffn")
-    hidden = shape(parts["up"].outs[0][1])
+        pen.full("router", 0)
     if "gate" in parts:
-        columns = {"gate": MIDDLE - 63, "up": MIDDLE + 63}
-        pen.wires[-1]["points"] = [[MIDDLE - 63, pen.y - 20 if "router" not in parts else pen.y - 28], [MIDDLE - 63, pen.y]]
-        pen.wires[-1]["at"] = [MIDDLE, pen.wires[-1]["at"][1]]
-        pen.wires[-1]["anchor"] = "middle"
-        pen.wire((MIDDLE + 63, pen.wires[-1]["points"][0][1]), (MIDDLE + 63, pen.y), tensor=pen.wires[-1]["tensor"])
+        columns = {"gate": MIDDLE - 63, "up": MIDDLE + 63 - room}
+        start, pen.y = pen.y, pen.y + (26 if pile else 20)
+        for x in columns.values():
+            pen.wire((x, start), (x, pen.y), tensor="ffn" if pile else "resid")
+        if pile:
+            pen.wires[-1] |= {"text": chosen, "at": [MIDDLE - 4, start + 15]}
+        pen.y += room
         for name, x in columns.items():
-            pen.box(name, x, 116, **form)
+            pen.box(name, x, 116 - room, **pile)
         pen.y += 36
         for x in columns.values():
-            pen.wire((x, pen.y), (x, pen.y + 26), text=hidden, at=(x + 6, pen.y + 16), anchor="start", tensor="ffn")
+            pen.wire((x, pen.y), (x, pen.y + 26), tensor="ffn")
+        pen.wires[-1] |= {"text": hidden, "at": [MIDDLE - room / 2, pen.y + 16]}
         pen.y += 26
     else:
+        pen.down(20)
         pen.full("up", 26, hidden)
     word = {"silu": "SiLU", "gelu": "GELU"}[config.activation]
     pen.full("activation", 24, hidden, label=f"{word}(gate) · up" if config.gated else word)
+    pen.y += room
     last = "feed-forward post-norm" in parts
-    pen.full("down", 20 if last else 0, "", "ffn", **form)
+    pen.full("down", 20 if last else 0, "", "ffn", w=WIDE - room, x=MIDDLE - room / 2, **pile)
     if last:
         pen.full("feed-forward post-norm", 0)
     pen.add("feed-forward sum", stream)

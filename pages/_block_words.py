@@ -16,7 +16,8 @@ CHAPTER = {
 }  # fmt: skip
 
 TITLES = {
-    "token embedding": "Token embedding", "position embedding": "Position embedding", "attention norm": "Norm before attention",
+    "token embedding": "Token embedding", "position embedding": "Position embedding",
+    "attention norm": "Norm before attention",
     "query": "Query projection", "key": "Key projection", "value": "Value projection", "rope": "Rotary positions",
     "attention": "Attention", "attention output": "Output projection", "attention post-norm": "Norm after attention",
     "attention sum": "Residual addition after attention", "feed-forward norm": "Norm before the feed-forward network",
@@ -39,7 +40,7 @@ def roles(config: Config) -> Mapping[str, str]:
     size = "to zero mean and unit spread" if config.norm == "layer" else "to size 1"
     return {
         "token embedding": "Looks up one learned row for each token. That row is the start of the residual stream.",
-        "position embedding": "Adds one learned row for each position, once, before the first block. RoPE does without.",
+        "position embedding": "Adds one learned row for each position, once, at the start. RoPE does without.",
         "attention norm": f"Brings each token's vector {size}, so that attention gets inputs of a known size.",
         "query": "Makes from each token what it is looking for, one query for each head.",
         "key": f"Makes from each token what it can be found by; {group}.",
@@ -126,9 +127,8 @@ def _norm(config: Config) -> str:
     eps = rf"10^{{{-5 if config.eps > 5e-6 else -6}}}"
     if config.norm == "layer":
         return rf"\resid{{n}} = \frac{{\resid{{x}} - \mu}}{{\sqrt{{\sigma^2 + {eps}}}}} \cdot w + b"
-    return (
-        rf"\resid{{n}} = \frac{{\resid{{x}}}}{{\sqrt{{\frac{{1}}{{{config.width}}} \sum_i \resid{{x_i}}^2 + {eps}}}}} \cdot w"
-    )
+    mean_square = rf"\frac{{1}}{{{config.width}}} \sum_i \resid{{x_i}}^2"
+    return rf"\resid{{n}} = \frac{{\resid{{x}}}}{{\sqrt{{{mean_square} + {eps}}}}} \cdot w"
 
 
 def _rope(config: Config) -> str:
@@ -148,7 +148,11 @@ def _attention(config: Config) -> str:
 
 def _activation(config: Config) -> str:
     word = {"silu": "SiLU", "gelu": "GELU"}[config.activation]
-    return rf"\ffn{{h}} = \text{{{word}}}(\ffn{{g}}) \cdot \ffn{{u}}" if config.gated else rf"\ffn{{h}} = \text{{{word}}}(\ffn{{u}})"
+    return (
+        rf"\ffn{{h}} = \text{{{word}}}(\ffn{{g}}) \cdot \ffn{{u}}"
+        if config.gated
+        else rf"\ffn{{h}} = \text{{{word}}}(\ffn{{u}})"
+    )
 
 
 def character(config: Config) -> str:
@@ -168,7 +172,9 @@ def character(config: Config) -> str:
     if config.qkv_bias:
         return "Queries, keys and values have a bias, as in no other model of this list but GPT-2."
     if config.kv_heads == 1:
-        return f"All {config.heads} query heads share a single key and value head, and GELU stands where Llama has SiLU."
+        return (
+            f"All {config.heads} query heads share a single key and value head, and GELU stands where Llama has SiLU."
+        )
     if config.window:
         return f"The same block as Llama's; attention sees only the last {config.window:,} tokens in each layer."
     if config.name == "SmolLM2-135M":

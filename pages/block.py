@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def _group_share(model: str, group: str) -> str:
     return f"{dict(zip(GROUPS, _shares(model), strict=True))[group]:.1%}"
 
 
-# --- published models --------------------------------------------------------------------------------------------------
+# --- published models -----------------------------------------------------------------------------------------------
 
 
 @chapter.lab(
@@ -70,7 +71,9 @@ def _group_share(model: str, group: str) -> str:
     provenance="The published sizes of each model, counted live",
     presets=[
         Preset("GPT-2, 2019", {"model": "GPT-2", "part": 14}, "Learned positions, LayerNorm, biases, no gate."),
-        Preset("Eight experts", {"model": "Mixtral 8x7B", "part": 12}, "A router sends each token through two of them."),
+        Preset(
+            "Eight experts", {"model": "Mixtral 8x7B", "part": 12}, "A router sends each token through two of them."
+        ),
         Preset("Four norms", {"model": "Gemma 2 9B", "part": 9}, "Gemma 2 also normalises what a sublayer gives back."),
         Preset("Eight for one", {"model": "Llama 3.1 70B", "part": 4}, "64 query heads share 8 key heads."),
     ],
@@ -107,7 +110,11 @@ def anatomy(model: str, length: int, part: int) -> tuple[Any, ...]:
     share = copies * chosen.parameters / total
     sentence = (
         f"{model}: {config.layers} blocks of {{{{block|{block:,}}}}} parameters, {total:,} in all. "
-        + (f"{TITLES[name]}: {share:.2%} of the model. " if chosen.parameters else f"{TITLES[name]}: no parameters. ")
+        + (
+            f"{TITLES[name]}: {100 * share:.3g}% of the model. "
+            if chosen.parameters
+            else f"{TITLES[name]}: no parameters. "
+        )
         + character(config)
     )
     data = {
@@ -134,8 +141,16 @@ def anatomy(model: str, length: int, part: int) -> tuple[Any, ...]:
     """,
     provenance="The published sizes of each model, counted live",
     presets=[
-        Preset("Small model, large vocabulary", {"model": "Gemma 2B"}, f"{_group_share('Gemma 2B', 'embedding')} of it is one table."),
-        Preset("Mostly feed-forward", {"model": "Llama 3.1 70B"}, f"{_group_share('Llama 3.1 70B', 'feed-forward')} of the largest of these."),
+        Preset(
+            "Small model, large vocabulary",
+            {"model": "Gemma 2B"},
+            f"{_group_share('Gemma 2B', 'embedding')} of it is one table.",
+        ),
+        Preset(
+            "Mostly feed-forward",
+            {"model": "Llama 3.1 70B"},
+            f"{_group_share('Llama 3.1 70B', 'feed-forward')} of the largest of these.",
+        ),
         Preset("Total and active", {"model": "Mixtral 8x7B"}, "Most of it rests while one token passes."),
     ],
     height=640,
@@ -146,7 +161,14 @@ def ledger(model: str) -> tuple[Any, ...]:
     shares, names = np.array([_shares(name) for name in CONFIGS]).T, [*CONFIGS]
     groups = {group: sum(each.total for each in rows if each.group == group) for group in GROUPS}
     body = [
-        [each.part, drawn.shape(each.shape), each.copies, f"{each.count:,}", f"{each.total:,}", f"{each.total / total:.2%}"]
+        [
+            each.part,
+            drawn.shape(each.shape),
+            each.copies,
+            f"{each.count:,}",
+            f"{each.total:,}",
+            f"{each.total / total:.2%}",
+        ]
         for each in rows
     ]
     picture = stack(
@@ -180,7 +202,7 @@ def ledger(model: str) -> tuple[Any, ...]:
     return picture, sentence, rf"{terms} = {exact(total)}", data
 
 
-# --- hand-sized --------------------------------------------------------------------------------------------------------
+# --- hand-sized -----------------------------------------------------------------------------------------------------
 
 
 @chapter.lab(
@@ -308,7 +330,7 @@ def _small_rows(run: small_block.SmallRun, at: int, on: dict[str, bool], weights
         row(
             matrix(steps["attn.q"][0], "Queries: seeks", "q", columns=queries, product=("attn.norm", "w_q"), **narrow),
             matrix(steps["attn.k"][0], "Keys: offers", "k", columns=queries, product=("attn.norm", "w_k"), **narrow),
-            matrix(steps["attn.v"][0], "Values: hands over", "v", columns=values, product=("attn.norm", "w_v"), **narrow),
+            matrix(steps["attn.v"][0], "Values: gives", "v", columns=values, product=("attn.norm", "w_v"), **narrow),
         ),
         row(
             matrix(
@@ -329,7 +351,7 @@ def _small_rows(run: small_block.SmallRun, at: int, on: dict[str, bool], weights
         stream("attn.out", "What attention adds", "attn", product=("found", "w_o")),
         stream(
             "attn.resid",
-            "The stream after attention: before + added" if on["attention-residual"] else "No residual: only what was added",
+            "The stream after attention: before + added" if on["attention-residual"] else "No residual: only the added",
             "resid",
         ),
         stream("ffn.norm", "RMSNorm again" if on["ffn-norm"] else "No norm: as it is", "resid"),
@@ -379,7 +401,9 @@ def _small_rows(run: small_block.SmallRun, at: int, on: dict[str, bool], weights
     presets=[
         Preset("A hundred times as long", {"times": 100}, "The same row comes out."),
         Preset("One huge number", {"a": 20, "b": 0.5, "c": -0.5, "d": 0.5}, "It drowns all the others."),
-        Preset("All alike", {"a": 5, "b": 5, "c": 5, "d": 5, "kind": "layer"}, "LayerNorm leaves nothing of such a row."),
+        Preset(
+            "All alike", {"a": 5, "b": 5, "c": 5, "d": 5, "kind": "layer"}, "LayerNorm leaves nothing of such a row."
+        ),
     ],
     height=190,
 )
@@ -404,8 +428,8 @@ def norm(kind: str, a: float, b: float, c: float, d: float, times: float) -> tup
     terms = " + ".join(f"{_bracketed(v - shift)}^2" for v in x)
     above = rf"{number(x[0])} {signed(-shift)}" if shift else number(x[0])
     text = (
-        rf"\frac{{\resid{{{above}}}}}{{\sqrt{{({terms}) / 4 + 10^{{-5}}}}}} = \frac{{{number(x[0] - shift)}}}{{{number(size)}}} "
-        rf"= \resid{{{number(float(normed[0]))}}}"
+        rf"\frac{{\resid{{{above}}}}}{{\sqrt{{({terms}) / 4 + 10^{{-5}}}}}} = "
+        rf"\frac{{{number(x[0] - shift)}}}{{{number(size)}}} = \resid{{{number(float(normed[0]))}}}"
     )
     return picture, sentence, text, {"x": x, "normed": normed}
 
@@ -428,7 +452,9 @@ def norm(kind: str, a: float, b: float, c: float, d: float, times: float) -> tup
     """,
     provenance="Random weights, as before training; computed live in float64",
     presets=[
-        Preset("As Llama does it", {"arrangement": "pre", "residual": True}, "The stream grows slowly, and stays alive."),
+        Preset(
+            "As Llama does it", {"arrangement": "pre", "residual": True}, "The stream grows slowly, and stays alive."
+        ),
         Preset("No residuals", {"arrangement": "pre", "residual": False}, "After a few blocks all tokens are one."),
         Preset("Neither", {"arrangement": "none", "residual": False}, "The signal dies."),
         Preset("As in 2017", {"arrangement": "post", "residual": True}, "Norm after each addition: fixed length."),
@@ -464,8 +490,8 @@ def tower(arrangement: str, residual: bool, gain: str) -> tuple[Any, ...]:
         sentence = f"After 30 blocks {now.lengths[-1]:.1e} of the input's length is left: the signal has died."
     elif now.likeness[-1] > 0.99:
         sentence = (
-            f"After {int(np.argmax(now.likeness > 0.99))} blocks any two tokens point the same way (cosine above 0.99): "
-            "whatever was read, it looks the same."
+            f"After {int(np.argmax(now.likeness > 0.99))} blocks any two tokens point the same way (cosine above "
+            "0.99): whatever was read, it looks the same."
         )
     else:
         sentence = (
@@ -480,7 +506,7 @@ def tower(arrangement: str, residual: bool, gain: str) -> tuple[Any, ...]:
     return picture, sentence, text, {"lengths": now.lengths, "likeness": now.likeness}
 
 
-# --- in the real model -------------------------------------------------------------------------------------------------
+# --- in the real model ----------------------------------------------------------------------------------------------
 
 
 def _chips(reading: Reading, at: int, title: str = "Click a token") -> Any:
@@ -559,11 +585,13 @@ def stream(sentence: str, token: int) -> tuple[Any, ...]:
     text = (
         f"{reading.note}The vector of “{name}” grows from length {found.lengths[0, at]:.2f} to "
         f"{found.lengths[-1, at]:.4g}, {growth:.3g} times. In its final direction feed-forward wrote {np.sum(ffn):.0%} "
-        f"and attention {np.sum(attention):.0%}; of the embedding it started with, {found.embedding_share[at]:.2%} is left."
+        f"and attention {np.sum(attention):.0%}; of the embedding that it started with, "
+        f"{found.embedding_share[at]:.2%} is left."
     )
     largest = int(np.argmax(ffn))
     latex = (
-        rf"1 = {number(float(found.embedding_share[at]), 3)} {signed(float(np.sum(attention)), 3)}_{{\attn{{\text{{attention}}}}}} "
+        rf"1 = {number(float(found.embedding_share[at]), 3)} "
+        rf"{signed(float(np.sum(attention)), 3)}_{{\attn{{\text{{attention}}}}}} "
         rf"{signed(float(np.sum(ffn)), 3)}_{{\ffn{{\text{{feed-forward}}}}}}, \quad \text{{most: block }} {largest}"
     )
     data = {
@@ -627,8 +655,8 @@ def outlier(sentence: str, token: int) -> tuple[Any, ...]:
                 ("number", f"{found.channel} of 576"),
                 ("at its largest", f"{found.values[top]:,.1f}"),
                 ("share there", f"{found.shares[top]:.1%}"),
-                ("written by", f"{found.by[0]}, block {found.written_in}"),
-                ("taken back by", f"{found.by[1]}, block {found.erased_in}"),
+                ("written by", f"block {found.written_in}, {found.by[0]}"),
+                ("taken back by", f"block {found.erased_in}, {found.by[1]}"),
             ]
         ),
     )
@@ -642,10 +670,10 @@ def outlier(sentence: str, token: int) -> tuple[Any, ...]:
             else "The norm leaves all the other numbers visible."
         )
     )
-    squared = float(found.values[top] ** 2)
+    squared, share = float(found.values[top] ** 2), float(found.shares[top])
     latex = (
         rf"\frac{{({number(float(found.values[top]))})^2}}{{\lVert \resid{{x}} \rVert^2}} = "
-        rf"\frac{{{number(squared)}}}{{{number(squared / float(found.shares[top]))}}} = {number(float(found.shares[top]))}"
+        rf"\frac{{{number(squared)}}}{{{number(squared / share)}}} = {number(share)}"
     )
     return picture, text, latex, {"values": found.values, "shares": found.shares, "channel": found.channel}
 
@@ -683,7 +711,7 @@ def lens(sentence: str, layer: int, token: int) -> tuple[Any, ...]:
     at, depth = within(token, len(reading.ids)), within(layer, LAYERS + 1)
     label = _labels()
     names, ranks = [*reading.pieces], found.final_ranks[:, at]
-    final = label(found.ids[-1, at])
+    final = _quoted(found.ids[-1, at])
     place = "before block 0" if depth == 0 else f"after block {depth - 1}"
     picture = stack(
         cells(
@@ -706,7 +734,7 @@ def lens(sentence: str, layer: int, token: int) -> tuple[Any, ...]:
             ),
             curve(
                 [("rank", np.arange(LAYERS + 1), ranks)],
-                title=f"Place of the final choice “{spoken(final)}” (1 is first)",
+                title=f"Place of the final choice, {final} (1 is first)",
                 x_label="blocks done",
                 y_label="place",
                 tensors=["logits"],
@@ -719,8 +747,8 @@ def lens(sentence: str, layer: int, token: int) -> tuple[Any, ...]:
     settled = _settled(ranks)
     text = (
         f"{reading.note}{place.capitalize()} the model would follow “{spoken(names[at])}” with "
-        f"“{spoken(label(found.ids[depth, at]))}” ({found.probabilities[depth, at]:.1%}). What it says in the end, "
-        f"“{spoken(final)}”, is number {ranks[depth]:,} of 49,152 here, and the first choice for good "
+        f"{_quoted(found.ids[depth, at])} ({found.probabilities[depth, at]:.1%}). What it says in the end, "
+        f"{final}, is number {ranks[depth]:,} of 49,152 here, and the first choice for good "
         + ("from the start." if settled == 0 else f"after block {settled - 1}.")
     )
     latex = (
@@ -734,8 +762,18 @@ def lens(sentence: str, layer: int, token: int) -> tuple[Any, ...]:
 
 def _labels() -> Any:
     """Token ids as labels; each is looked up once."""
-    known: dict[int, str] = {}
-    return lambda i: known[int(i)] if int(i) in known else known.setdefault(int(i), piece(int(i)))
+    return lru_cache(maxsize=None)(lambda i: _visible(piece(int(i))))
+
+
+def _visible(text: str) -> str:
+    """White space alone as signs that can be seen."""
+    return text if text.strip() else text.replace(" ", "·").replace("\n", "↵").replace("\t", "⇥")
+
+
+def _quoted(token: int) -> str:
+    """A token inside a sentence."""
+    text = piece(int(token))
+    return f"“{spoken(text)}”" if text.strip() else spoken(text)
 
 
 def _settled(ranks: np.ndarray) -> int:
@@ -751,7 +789,12 @@ EDIT_LIMIT = 24
     "ablate",
     title="Switch a part off, and let the model go on",
     controls=[
-        Choice("part", "What is switched off", "ffn", {name: what.removeprefix("the ").capitalize() for name, what in PARTS.items()}),
+        Choice(
+            "part",
+            "What is switched off",
+            "ffn",
+            {name: what.removeprefix("the ").capitalize() for name, what in PARTS.items()},
+        ),
         Choice("block", "In which block", "11", BLOCKS),
     ],
     runs=[residual_study.ablate, residual_study.part_off, Model.edited, engine.run_block],
@@ -767,11 +810,19 @@ EDIT_LIMIT = 24
     provenance="SmolLM2's real weights, on the sentence at the top of the page",
     real=True,
     presets=[
-        Preset("The block that writes the huge number", {"part": "ffn", "block": "11"}, "One sublayer of sixty, and the model stumbles."),
+        Preset(
+            "The block that writes the huge number",
+            {"part": "ffn", "block": "11"},
+            "One sublayer of sixty, and the model stumbles.",
+        ),
         Preset("The very first feed-forward", {"part": "ffn", "block": "0"}, "Nothing later can replace it."),
         Preset("One in the middle", {"part": "ffn", "block": "19"}, "The others hardly notice."),
-        Preset("No norm, block 1", {"part": "ffn-norm", "block": "1"}, "The neurons get numbers of a size they never saw."),
-        Preset("No residual, block 15", {"part": "ffn-residual", "block": "15"}, "Everything read so far is thrown away."),
+        Preset(
+            "No norm, block 1", {"part": "ffn-norm", "block": "1"}, "The neurons get numbers of a size they never saw."
+        ),
+        Preset(
+            "No residual, block 15", {"part": "ffn-residual", "block": "15"}, "Everything read so far is thrown away."
+        ),
     ],
     height=1010,
 )
@@ -790,13 +841,18 @@ def ablate(sentence: str, part: str, block: str) -> tuple[Any, ...]:
             [
                 ("loss on your text, before", f"{before:.3f} nats"),
                 ("after", f"{after:.3f} nats"),
-                ("change", f"{after - before:+.3f} nats".replace("-", "−")),
+                ("change", f"{_signed(after - before)} nats"),
                 ("divergence of the next token", f"{found.divergence:.3f} nats"),
             ]
         ),
         row(
-            bars(names, np.exp(found.log_p_before)[shown], title=f"After “{last}”: as it is", tensor="logits", share=True, limit=1),
-            bars(names, np.exp(found.log_p_after)[shown], title="With the part off", tensor="logits", share=True, limit=1),
+            *(
+                bars(names, np.exp(log_p)[shown], title=title, tensor="logits", share=True, limit=1)
+                for title, log_p in (
+                    (f"After “{last}”: as it is", found.log_p_before),
+                    ("With the part off", found.log_p_after),
+                )
+            ),
         ),
         row(
             cells(
@@ -815,11 +871,11 @@ def ablate(sentence: str, part: str, block: str) -> tuple[Any, ...]:
             ),
         ),
     )  # fmt: skip
-    say = [spoken(label(each.ids[-1, 0])) for each in columns]
+    say = [_quoted(each.ids[-1, 0]) for each in columns]
     text = (
         f"{reading.note}Without {PARTS[part]} of block {number_of} the loss on your text goes from {before:.3f} to "
         f"{after:.3f} nats a token, and after “{last}” the model says "
-        + (f"“{say[1]}” instead of “{say[0]}”." if say[0] != say[1] else f"“{say[0]}” as before.")
+        + (f"{say[1]} instead of {say[0]}." if say[0] != say[1] else f"{say[0]} as before.")
     )
     latex = (
         rf"\text{{loss: }} {number(before)} {signed(after - before)} = {number(after)}, \quad "
@@ -832,7 +888,11 @@ def ablate(sentence: str, part: str, block: str) -> tuple[Any, ...]:
     return picture, text, latex, data
 
 
-STEP = 6
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "−")
+
+
+STEP = 5
 RANGES = {
     **{str(i): f"blocks {i} to {i + STEP - 1}" for i in range(0, LAYERS, STEP)},
     "all": "all 30 (takes some seconds)",
@@ -842,7 +902,7 @@ RANGES = {
 @chapter.lab(
     "sweep",
     title="Which of the sixty sublayers is missed most?",
-    controls=[Choice("blocks", "Blocks to try", "6", RANGES)],
+    controls=[Choice("blocks", "Blocks to try", "10", RANGES)],
     runs=[residual_study.sublayers_off, engine.ffn_sublayer, engine.run_block],
     snippet="""
         import numpy as np
@@ -851,8 +911,8 @@ RANGES = {
         from engine.tokenization import encode
 
         model, ids = load(), encode({sentence!r}, "smollm2")[:16]
-        start, stop = (0, 30) if {blocks!r} == "all" else (int({blocks!r}), int({blocks!r}) + 6)
-        surprisal = np.concatenate([sublayers_off(model, ids, i, i + 6) for i in range(start, stop, 6)])
+        start, stop = (0, 30) if {blocks!r} == "all" else (int({blocks!r}), int({blocks!r}) + 5)
+        surprisal = np.concatenate([sublayers_off(model, ids, i, i + 5) for i in range(start, stop, 5)])
         change = surprisal.mean(-1) - model.surprisal(ids).mean()
         print(change.round(2))
     """,
@@ -866,7 +926,7 @@ def sweep(sentence: str, blocks: str) -> tuple[Any, ...]:
     before, change = residual_study.loss_changes(reading.model, reading.ids, start, stop, STEP)
     at = np.arange(start, stop)
     order = np.argsort(-change, axis=None)[:5]
-    named = [f"{('attention', 'feed-forward')[k % 2]}, block {start + k // 2}" for k in order]
+    named = [f"block {start + k // 2}, {('attention', 'feed-forward')[k % 2]}" for k in order]
     picture = stack(
         curve(
             [("attention off", at, change[:, 0]), ("feed-forward off", at, change[:, 1])],
@@ -879,17 +939,17 @@ def sweep(sentence: str, blocks: str) -> tuple[Any, ...]:
         bars(named, change.reshape(-1)[order], title="Most missed of these", tensor="grad", unit="nats"),
     )
     small_change, better = int(np.sum(np.abs(change) < 0.1)), int(np.sum(change < -0.01))
+    top = float(change.reshape(-1)[order[0]])
     text = (
         f"{reading.note}With everything on, your text costs {before:.3f} nats a token. Of the {change.size} sublayers "
-        f"tried, {named[0]} is missed most: {change.reshape(-1)[order[0]]:+.2f} nats. {small_change} change the loss by less "
-        f"than 0.1 up or down"
+        f"tried, {('attention', 'feed-forward')[order[0] % 2]} of block {start + order[0] // 2} is missed most: "
+        f"{_signed(top)} nats. {small_change} change the loss by less than 0.1 up or down"
         + (f", and without {better} of them this text gets likelier." if better else ".")
-    ).replace("-", "−").replace("feed−forward", "feed-forward")
-    top = float(change.reshape(-1)[order[0]])
+    )
     return picture, text, rf"{number(before)} {signed(top)} = {number(before + top)}", {"change": change}
 
 
-# --- numbers of the prose ------------------------------------------------------------
+# --- numbers of the prose -----------------------------------------------------------
 
 
 @chapter.number
@@ -939,7 +999,7 @@ def grown() -> float:
     return round(float(block_study.random_stack(LAYERS).lengths[-1]), 1)
 
 
-# --- check yourself ------------------------------------------------------------
+# --- check yourself -----------------------------------------------------------
 
 
 @chapter.answer

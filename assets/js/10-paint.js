@@ -348,8 +348,16 @@
       cell.classList.toggle("picked", on);
       cell.classList.toggle("marked", marked.has(`${i},${j}`));
       if (p.pick) cell.setAttribute("aria-selected", on);
+      if (on) bringIntoView(cell, node.querySelector(".scroll"));
     }));
   };
+
+  // Sideways only: the page itself stays where it is.
+  function bringIntoView(cell, room) {
+    const [from, to] = [cell.offsetLeft, cell.offsetLeft + cell.offsetWidth], head = 50;
+    if (to > room.scrollLeft + room.clientWidth) room.scrollLeft = to - room.clientWidth + 4;
+    else if (from < room.scrollLeft + head) room.scrollLeft = Math.max(0, from - head);
+  }
 
   function buildCells(node, p, R, C) {
     const table = el("table", { class: "cells", role: p.pick ? "grid" : null });

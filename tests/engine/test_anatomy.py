@@ -41,9 +41,8 @@ def test_what_differs_between_models():
     assert [name for name in names["Gemma 2 9B"] if "norm" in name] == [
         "attention norm", "attention post-norm", "feed-forward norm", "feed-forward post-norm",
     ]  # fmt: skip
-    assert [name for name, _, _ in next(p for p in block_parts(CONFIGS["Qwen2.5 7B"], 1) if p.name == "key").arrays] == [
-        "key", "key bias",
-    ]  # fmt: skip
+    [key] = [part for part in block_parts(CONFIGS["Qwen2.5 7B"], 1) if part.name == "key"]
+    assert [name for name, _, _ in key.arrays] == ["key", "key bias"]
     assert [part.name for part in outside_parts(CONFIGS["GPT-2"], 1)][1] == "position embedding"
     with pytest.raises(ValueError, match="at least one token"):
         block_parts(CONFIGS["GPT-2"], 0)

@@ -49,7 +49,7 @@ def ids():
     return encode(TEXT, "smollm2")
 
 
-# On a tiny model of random weights, in float64: every part of every block ----------------------------------------------
+# On a tiny model of random weights, in float64: every part of every block -------------------------------------------
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -136,7 +136,7 @@ def test_ranks_and_probabilities_of_the_lens_of_the_tiny_model(tiny):
             assert lens.final_probabilities[row, t] == pytest.approx(p[t][final])
 
 
-# In SmolLM2 -------------------------------------------------------------------------------------------------------------
+# In SmolLM2 ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.model
@@ -240,7 +240,7 @@ def test_the_huge_number_of_the_first_token(smollm2, ids):
     found = outlier(smollm2.trace(ids), 30)
     trace = smollm2.trace(ids)
     assert found.shares[12] > 0.95
-    assert found.by == ("feed-forward network", "feed-forward network")
+    assert found.by == ("feed-forward", "feed-forward")
     written = trace[f"blk.{found.written_in}.ffn.out"][0]
     assert int(np.argmax(np.abs(written))) == found.channel
     np.testing.assert_allclose(found.values[-1], trace["blk.29.resid"][0, found.channel])

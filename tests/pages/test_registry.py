@@ -144,6 +144,15 @@ def check_picture(lab: Lab, picture: Mapping[str, Any]) -> None:
         assert len(set(shape)) == 1, "rows of one length"
         assert len(picture.get("rows", picture["values"])) == len(shape), picture["title"]
         assert len(picture.get("columns", picture["values"][0])) == shape[0], picture["title"]
+    if picture["kind"] == "cells":
+        assert [len(line) for line in picture["texts"]] == [len(line) for line in picture["shares"]]
+        assert len(picture["rows"]) == len(picture["texts"])
+        assert {len(line) for line in picture["texts"]} == {len(picture["columns"])}
+    if picture["kind"] == "diagram":
+        assert len({box["id"] for box in picture["boxes"]}) == len(picture["boxes"])
+        for x, y in [point for wire in picture["wires"] for point in wire["points"]]:
+            assert 0 <= x <= picture["size"][0], "wires stay inside"
+            assert 0 <= y <= picture["size"][1], "wires stay inside"
     if picture["kind"] == "bars":
         assert len(picture.get("labels", [])) == len(picture["values"])
     if picture["kind"] == "histogram":

@@ -79,6 +79,16 @@ EXAMPLES: dict[str, Any] = {
     "network": figures.network(
         [{"id": "a", "label": "a", "value": np.float32(1), "column": 0, "row": 0}], [], title="N"
     ),
+    "diagram": figures.diagram(
+        [{"id": "a", "label": AWKWARD, "x": 1, "y": 2, "w": 3, "h": 4, "pick": 0, "picked": True}],
+        [{"points": [[0, 0], [1, 1]], "text": "2×3", "at": [0, 0]}],
+        title="D",
+        size=(10, 20),
+        frames=[{"x": 0, "y": 0, "w": 9, "h": 9, "label": "f"}],
+        pick="x",
+    ),
+    "cells": figures.cells([[AWKWARD, ""]], np.float32([[0.5, np.nan]]), title="C", pick=["x", "y"], picked=(0, 1)),
+    "stacked": figures.stacked(["a"], [("p", "ffn", np.float32([1]))], title="S", picked=0),
     "readouts": figures.readouts([("a", 1)]),
     "table": figures.table(["a"], [[np.float64(0.1)], ["b"], [3]], title="T"),
     "chart": figures.chart([{"x": [1], "y": [2]}], {}, title="P"),

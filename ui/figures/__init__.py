@@ -353,7 +353,7 @@ def cells(
 ) -> Picture:
     """A table of words, each cell tinted by its share (0 to 1): a token at every layer and position, for example.
 
-    `pick` names the controls that clicking a cell sets (row, column); `marked` lists cells (row, column) that stand out.
+    `pick` names the controls that clicking a cell sets (row, column); `marked` lists cells that stand out.
     """
     return _without_empty(
         kind="cells",
