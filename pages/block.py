@@ -54,7 +54,7 @@ def _group_share(model: str, group: str) -> str:
     title="Open the block",
     controls=[
         MODELS,
-        Slider("length", "Tokens in the text", 16, 1, 128),
+        Slider("length", "Tokens in the text", 16, 1, 1024),
         Pick("part", "Part of the block", drawn.NAMES.index("gate")),
     ],
     runs=[block_parts, outside_parts],
@@ -205,6 +205,12 @@ def ledger(model: str) -> tuple[Any, ...]:
 # --- hand-sized -----------------------------------------------------------------------------------------------------
 
 
+def _whole(label: str, why: str, **changed: Any) -> Preset:
+    """A preset of the hand-sized block: everything on but what is named."""
+    switches = {"attention_norm": True, "ffn_norm": True, "attention_residual": True, "ffn_residual": True}
+    return Preset(label, {"example": "keys", "scale": 1.0, **switches, "word": -1, **changed}, why)
+
+
 @chapter.lab(
     "small",
     title="A whole block, number by number",
@@ -233,22 +239,26 @@ def ledger(model: str) -> tuple[Any, ...]:
     """,
     provenance="Hand-set embeddings and weights; everything after them is computed live",
     presets=[
-        Preset("The nearest noun is singular", {"example": "keys"}, "The verb agrees with “Keys” all the same."),
-        Preset("The other way round", {"example": "key"}, "Singular and plural swapped, and the answer turns."),
-        Preset(
+        _whole("The nearest noun is singular", "The verb agrees with “Keys” all the same."),
+        _whole("The other way round", "Singular and plural swapped, and the answer turns.", example="key"),
+        _whole(
             "No residual around attention",
-            {"attention_residual": False},
             "What the word itself was is gone, and the neurons find nothing to work on.",
+            attention_residual=False,
         ),
-        Preset(
+        _whole(
             "A faint stream, no norm",
-            {"scale": 0.25, "attention_norm": False, "ffn_norm": False},
             "Small numbers make small scores: the head cannot choose any more.",
+            scale=0.25,
+            attention_norm=False,
+            ffn_norm=False,
         ),
-        Preset(
+        _whole(
             "A loud stream, no norm",
-            {"scale": 8.0, "attention_norm": False, "ffn_norm": False},
-            "What the sublayers add grows 64 times and faster.",
+            "What the neurons add grows far faster than the stream itself.",
+            scale=8.0,
+            attention_norm=False,
+            ffn_norm=False,
         ),
     ],
     height=1560,
@@ -399,10 +409,20 @@ def _small_rows(run: small_block.SmallRun, at: int, on: dict[str, bool], weights
     """,
     provenance="Computed live; the learned weights are left at 1",
     presets=[
-        Preset("A hundred times as long", {"times": 100}, "The same row comes out."),
-        Preset("One huge number", {"a": 20, "b": 0.5, "c": -0.5, "d": 0.5}, "It drowns all the others."),
         Preset(
-            "All alike", {"a": 5, "b": 5, "c": 5, "d": 5, "kind": "layer"}, "LayerNorm leaves nothing of such a row."
+            "A hundred times as long",
+            {"kind": "rms", "a": 3, "b": -1, "c": 0.5, "d": 2, "times": 100},
+            "The same row comes out.",
+        ),
+        Preset(
+            "One huge number",
+            {"kind": "rms", "a": 20, "b": 0.5, "c": -0.5, "d": 0.5, "times": 1},
+            "It drowns all the others.",
+        ),
+        Preset(
+            "All alike",
+            {"kind": "layer", "a": 5, "b": 5, "c": 5, "d": 5, "times": 1},
+            "LayerNorm leaves nothing of such a row; RMSNorm would give ones.",
         ),
     ],
     height=190,
@@ -453,11 +473,21 @@ def norm(kind: str, a: float, b: float, c: float, d: float, times: float) -> tup
     provenance="Random weights, as before training; computed live in float64",
     presets=[
         Preset(
-            "As Llama does it", {"arrangement": "pre", "residual": True}, "The stream grows slowly, and stays alive."
+            "As Llama does it",
+            {"arrangement": "pre", "residual": True, "gain": "1"},
+            "The stream grows slowly, and stays alive.",
         ),
-        Preset("No residuals", {"arrangement": "pre", "residual": False}, "After a few blocks all tokens are one."),
-        Preset("Neither", {"arrangement": "none", "residual": False}, "The signal dies."),
-        Preset("As in 2017", {"arrangement": "post", "residual": True}, "Norm after each addition: fixed length."),
+        Preset(
+            "No residuals",
+            {"arrangement": "pre", "residual": False, "gain": "1"},
+            "After a few blocks all tokens are one.",
+        ),
+        Preset("Neither", {"arrangement": "none", "residual": False, "gain": "1"}, "The signal dies."),
+        Preset(
+            "As in 2017",
+            {"arrangement": "post", "residual": True, "gain": "1"},
+            "Norm after each addition: the length is fixed, but the tokens draw together.",
+        ),
     ],
     height=360,
 )
@@ -487,7 +517,8 @@ def tower(arrangement: str, residual: bool, gain: str) -> tuple[Any, ...]:
     if lost:
         sentence = f"After {lost - 1} blocks the numbers are beyond all bounds: nothing could be trained here."
     elif now.lengths[-1] < 1e-3:
-        sentence = f"After 30 blocks {now.lengths[-1]:.1e} of the input's length is left: the signal has died."
+        sentence = f"After {int(np.argmax(now.lengths < 1e-3))} blocks less than a thousandth of the length is left: "
+        sentence += "the signal dies."
     elif now.likeness[-1] > 0.99:
         sentence = (
             f"After {int(np.argmax(now.likeness > 0.99))} blocks any two tokens point the same way (cosine above "
@@ -584,8 +615,8 @@ def stream(sentence: str, token: int) -> tuple[Any, ...]:
     growth = found.lengths[-1, at] / found.lengths[0, at]
     text = (
         f"{reading.note}The vector of “{name}” grows from length {found.lengths[0, at]:.2f} to "
-        f"{found.lengths[-1, at]:.4g}, {growth:.3g} times. In its final direction feed-forward wrote {np.sum(ffn):.0%} "
-        f"and attention {np.sum(attention):.0%}; of the embedding that it started with, "
+        f"{found.lengths[-1, at]:.4g}, {growth:,.0f} times. In its final direction feed-forward wrote "
+        f"{np.sum(ffn):.0%} and attention {np.sum(attention):.0%}; of the embedding that it started with, "
         f"{found.embedding_share[at]:.2%} is left."
     )
     largest = int(np.argmax(ffn))
@@ -620,7 +651,7 @@ def stream(sentence: str, token: int) -> tuple[Any, ...]:
     real=True,
     presets=[
         Preset("The first token", {"token": 0}, "Whatever word it is."),
-        Preset("The last token", {"token": -1}, "No single number rules here."),
+        Preset("The last token", {"token": -1}, "Nothing like it until the last blocks, and then far smaller."),
     ],
     height=470,
 )
@@ -918,6 +949,11 @@ RANGES = {
     """,
     provenance="SmolLM2's real weights, on the sentence at the top of the page",
     real=True,
+    presets=[
+        Preset("The first five", {"blocks": "0"}, "What comes first is missed most."),
+        Preset("In the middle", {"blocks": "15"}, "Hardly any of these is missed."),
+        Preset("All thirty", {"blocks": "all"}, "Sixty experiments; this takes some seconds the first time."),
+    ],
     height=560,
 )
 def sweep(sentence: str, blocks: str) -> tuple[Any, ...]:
