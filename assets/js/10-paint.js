@@ -348,8 +348,9 @@
       cell.classList.toggle("picked", on);
       cell.classList.toggle("marked", marked.has(`${i},${j}`));
       if (p.pick) cell.setAttribute("aria-selected", on);
-      if (on) bringIntoView(cell, node.querySelector(".scroll"));
     }));
+    const chosen = p.picked && (node._cells[i0] || [])[j0];
+    if (chosen) bringIntoView(chosen, node.querySelector(".scroll"));
   };
 
   // Sideways only: the page itself stays where it is.
