@@ -12,6 +12,7 @@ TENSORS = ("tokens", "resid", "q", "k", "v", "attn", "ffn", "logits", "grad")
 
 _SPACE = "{http://www.w3.org/1998/Math/MathML}"
 _SCRIPTS = {_SPACE + name for name in ("msub", "msup", "msubsup", "munder", "mover", "munderover")}
+_BARS = {"‖", "∥", "|"}
 _RELATIONS, _SIGNS = "=≈≤≥<>,(→", "−+-"
 ET.register_namespace("", _SPACE[1:-1])
 
@@ -58,6 +59,8 @@ def _tighten(root: ET.Element) -> None:
                 mark.set("rspace", "0")
         if node.tag == _SPACE + "mo" and node.text and len(node.text) > 1 and node.text.isalpha():
             node.tag = _SPACE + "mi"
+        if node.tag == _SPACE + "mo" and node.text in _BARS and not node.attrib:
+            node.set("stretchy", "false")
     for parent in list(root.iter()):
         for before, after in list(zip(parent, list(parent)[1:], strict=False)):
             if (

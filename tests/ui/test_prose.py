@@ -63,6 +63,11 @@ def test_formulas_are_mathml_with_their_tensors_colours() -> None:
     assert "$" not in markup
 
 
+def test_only_bars_that_were_asked_to_stretch() -> None:
+    assert mathml.mathml(r"\lVert w \rVert |x|").count('stretchy="false"') == 4
+    assert mathml.mathml(r"\left| w \right|").count('stretchy="true"') == 2
+
+
 @pytest.mark.parametrize("name", mathml.TENSORS)
 def test_every_tensor_has_its_macro(name: str) -> None:
     assert f'class="t-{name}"' in mathml.mathml(rf"\{name}{{X}}")
