@@ -20,6 +20,7 @@ from engine.curve_fit import HIGH, LOW
 from engine.feed_forward import mlp, mlp_steps
 
 Parameters = dict[str, Any]
+STEPS = 300
 PLACES = 61  # where the loss is measured: enough for a curve, few enough to train while a reader waits
 
 
@@ -81,7 +82,7 @@ def train(
     *,
     activation: str = "relu",
     rate: float | int = 0.05,
-    steps: int = 300,
+    steps: int = STEPS,
     momentum: float | int = 0.9,
     seed: int = 0,
 ) -> Run:

@@ -16,8 +16,10 @@ from jaxtyping import Float
 
 from engine.activation import silu
 from engine.arrays import Array
-from engine.edits import Edit, Seen
+from engine.edits import Edit, Seen, Trace
+from engine.model import Model
 from engine.neuron import bend, slope
+from engine.sampling import softmax, surprisal
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,35 @@ def strongest(values: Float[Array, "T F"], k: int) -> list[tuple[int, int, float
     largest = np.argpartition(-np.abs(flat), k - 1)[:k]
     ordered = largest[np.argsort(-np.abs(flat[largest]), kind="stable")]
     return [(int(i) // values.shape[-1], int(i) % values.shape[-1], float(flat[i])) for i in ordered]
+
+
+def effect(model: Model, ids: Sequence[int], change: str) -> dict[str, Array]:
+    """What the model says after a change of all its gates, see `changes`.
+
+    "probabilities" (V,) of the next token, "surprisals" of the text's own tokens in nats, and "off", the share of
+    neurons of each layer that pass on exactly 0. Raises ValueError for an unknown change or fewer than two tokens.
+    """
+    if len(ids) < 2:
+        raise ValueError("A loss needs at least two tokens: the first only serves to predict the second.")
+    trace, layers = Trace("blk.*.ffn.hidden"), model.config.layers
+    logits = model.forward(ids, trace=trace, edit=changes(change, layers))
+    return {
+        "probabilities": softmax(logits[-1]),
+        "surprisals": surprisal(logits[:-1], np.asarray(ids)[1:]),
+        "off": np.array([np.mean(trace[f"blk.{i}.ffn.hidden"] == 0) for i in range(layers)]),
+    }
+
+
+def changes(change: str, layers: int) -> Edit:
+    """ "none"; "below 0.1": silence what is nearly off; "use relu": another activation than SiLU."""
+    kind, _, what = change.partition(" ")
+    if kind == "none":
+        return {}
+    if kind == "below":
+        return without_nearly_off(float(what), layers)
+    if kind == "use":
+        return with_activation(what, layers)
+    raise ValueError(f"There is no change called {change!r}.")
 
 
 def without_nearly_off(threshold: float, layers: int) -> Edit:

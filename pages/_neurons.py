@@ -1,0 +1,194 @@
+"""Pictures, sentences and formulas of the labs about single neurons, apart from what the labs compute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engine import curve_fit as fits
+from engine import curve_training as learning
+from engine import linear_layers as linear
+from engine import neuron as engine
+from ui.figures import Picture, curve, network, table
+from ui.mathml import number, signed
+
+FORMS = {
+    "linear": "linear",
+    "relu": "ReLU",
+    "leaky_relu": "leaky ReLU",
+    "sigmoid": "sigmoid",
+    "tanh": "tanh",
+    "gelu": "GELU (exact)",
+    "gelu_tanh": "GELU (tanh form)",
+    "silu": "SiLU",
+}
+
+
+def short(value: Any) -> str:
+    """A number inside a sentence: four digits, a real minus sign."""
+    return f"{float(value) + 0.0:.4g}".replace("-", "−")
+
+
+# --- one neuron
+
+
+def drawn(found: engine.Neuron, x: np.ndarray, w: np.ndarray, bias: float, form: str) -> Picture:
+    nodes = [
+        {"id": f"x{i}", "label": f"x{'₁₂₃'[i]}", "value": x[i], "column": 0, "row": i, "tensor": "resid",
+         "key": f"x{i}", "note": f"Input x{'₁₂₃'[i]} = {short(x[i])}"}
+        for i in range(3)
+    ]  # fmt: skip
+    nodes += [
+        {"id": "b", "label": "bias", "value": bias, "column": 0, "row": 3, "tensor": "resid", "state": "input",
+         "note": f"The bias adds {short(bias)} whatever the inputs are"},
+        {"id": "z", "label": "sum z", "value": float(found.total), "column": 1, "row": 1.5, "tensor": "ffn",
+         "key": "z", "note": f"Sum of the three products and the bias: {short(found.total)}"},
+        {"id": "out", "label": "output", "value": float(found.output), "column": 2, "row": 1.5, "tensor": "ffn",
+         "key": "out", "state": "wanted", "note": f"{FORMS[form]} of {short(found.total)} = {short(found.output)}"},
+    ]  # fmt: skip
+    edges: list[dict[str, Any]] = [
+        {"from": f"x{i}", "to": "z", "value": w[i], "text": short(w[i]), "key": f"x{i}",
+         "note": f"{short(x[i])} times weight {short(w[i])} = {short(found.products[i])}"}
+        for i in range(3)
+    ]  # fmt: skip
+    edges += [{"from": "b", "to": "z", "value": 1.0}]
+    edges += [{"from": "z", "to": "out", "value": float(found.slope), "text": "bend",
+               "note": f"The activation. Its slope here is {short(found.slope)}"}]  # fmt: skip
+    return network(nodes, edges, title="The neuron", columns=["inputs", "weighted sum", "activation"], gap=(118, 62))
+
+
+def weights(found: engine.Neuron, x: np.ndarray, w: np.ndarray) -> Picture:
+    rows = [
+        [f"{i + 1}", float(x[i]), float(w[i]), float(found.products[i]), float(found.by_weight[i])] for i in range(3)
+    ]
+    columns = ["", "input", "weight", "product", "∂ output / ∂ weight"]
+    return table(columns, rows, title="What each input adds, and how much its weight matters now")
+
+
+def neuron_formula(x: np.ndarray, w: np.ndarray, bias: float, form: str, z: float, out: float) -> str:
+    terms = " + ".join(rf"({number(a)}) \cdot \resid{{({number(b)})}}" for a, b in zip(w, x, strict=True))
+    n = number(z)
+    bends = {
+        "linear": r"z",
+        "relu": rf"\max(0, {n})",
+        "leaky_relu": rf"{n}" if z > 0 else rf"0.01 \cdot ({n})",
+        "sigmoid": rf"\frac{{1}}{{1 + e^{{{number(-z)}}}}}",
+        "tanh": rf"\tanh({n})",
+        "gelu": rf"{n} \cdot \Phi({n})",
+        "gelu_tanh": rf"\frac{{{n}}}{{2}} \left(1 + \tanh\left(\sqrt{{2 / \pi}} \left({n} {signed(0.044715 * z**3)}"
+        r"\right)\right)\right)",
+        "silu": rf"{n} \cdot \sigma({n}) = {n} \cdot {number(float(engine.bend('sigmoid', np.array(z))))}",
+    }
+    total = rf"\ffn{{z}} = {terms} {signed(bias)} = \ffn{{{n}}}"
+    return rf"{total}, \qquad {bends[form]} = \ffn{{{number(out, 5)}}}"
+
+
+# --- two layers, or one
+
+
+def collapse_sentence(form: str, found: linear.Comparison, everywhere: float, count: int) -> str:
+    if form == "linear" and everywhere == 0:
+        return (
+            f"Two layers and one matrix give the same, to the last bit, at all {count} positions of the inputs: the "
+            "largest difference is exactly 0. Multiples of ¼ are never rounded here. The second layer was for nothing."
+        )
+    if form == "linear":
+        return (
+            f"Equal on paper, here up to rounding: the largest difference over {count} inputs is {short(everywhere)}. "
+            "float32 keeps about seven digits, and the two ways round at different places."
+        )
+    here = "the same" if found.difference == 0 else f"results that differ by {short(found.difference)}"
+    why = (
+        " All that reached the activation was left as it is"
+        if found.difference == 0
+        else f" {FORMS[form]} has changed what goes into the second layer"
+    )
+    return (
+        f"With {FORMS[form]} in between, two layers and the one matrix give {here} at these inputs.{why}; over {count} "
+        f"inputs they differ by up to {short(everywhere)}. No single matrix can do what two bent layers do."
+    )
+
+
+# --- a curve built from neurons
+
+
+def contributions(found: fits.Fit, first: int) -> Picture:
+    """Each neuron is two straight lines, so three points draw it."""
+    lines: list[tuple[str, Any, Any]] = []
+    for at, side, weight in zip(found.kinks.at[:first], found.kinks.side[:first], found.weights[:first], strict=True):
+        ends = np.array([fits.LOW, min(max(at, fits.LOW), fits.HIGH), fits.HIGH])
+        lines.append(
+            (f"kink at {short(at)}", ends, weight * fits.Kinks(np.array([at]), np.array([side])).neurons(ends)[:, 0])
+        )
+    return curve(
+        lines,
+        title="What each neuron adds" + (" (the latest stands out)" if first > 1 else ""),
+        x_label="x",
+        y_label="contribution",
+        tensors=["ffn"] * (first - 1) + ["logits"],
+        family=True,
+    )
+
+
+def build_sentence(found: fits.Fit, asked: int, used: int, first: int, target: str, placement: str) -> str:
+    neurons = f"{used} neuron{'' if used == 1 else 's'}"
+    told = f"With {neurons} the curve is missed by {short(found.error)} on average (root mean square)."
+    if used < asked:
+        told += f" More than {used} are not needed: nothing is left to fit at the 241 places."
+    elif found.error < 1e-9:
+        told = f"{neurons} meet{'s' if used == 1 else ''} the curve at all 241 places, up to rounding."
+    if first < used:
+        return f"{told} Shown are the first {first}: what the others add is missing."
+    if target == "step" and used > 2:
+        told += " Between two places even the steepest piece is a ramp: a sum of ReLUs has no jumps."
+    elif np.max(np.abs(found.parts), initial=0.0) > 20 * np.max(np.abs(found.fitted)):
+        told += " Single neurons contribute far more than that and cancel each other."
+    elif placement == "random":
+        told += " The kinks were drawn without looking at the curve; only the output weights were fitted."
+    return told
+
+
+def sum_formula(found: fits.Fit) -> str:
+    terms = []
+    for at, side, weight in list(zip(found.kinks.at, found.kinks.side, found.weights, strict=True))[:4]:
+        inside = f"x {signed(-at, 3)}" if side > 0 else f"{number(at, 3)} - x"
+        terms.append(rf"{signed(weight, 3)} \cdot \ffn{{\max(0, {inside})}}")
+    rest = r" + \cdots" if len(found.weights) > 4 else ""
+    return rf"y = {number(found.constant, 3)} {' '.join(terms)}{rest}"
+
+
+# --- kinks that learn
+
+
+def wandering(run: learning.Run, last: int) -> Picture:
+    """Where each neuron's sum is zero, step by step; what leaves the picture is not drawn."""
+    steps = np.unique(np.linspace(0, last, 61).astype(int))
+    paths = np.stack([run.kinks(int(step)) for step in steps])
+    seen = np.abs(paths) <= 1.2 * fits.HIGH
+    lines = [(f"neuron {i + 1}", steps[seen[:, i]], paths[seen[:, i], i]) for i in range(paths.shape[1])]
+    return curve(
+        [line for line in lines if len(line[1])] or [("none", [0], [0])],
+        title="Where the kinks go",
+        x_label="steps",
+        y_label="x of the kink",
+        tensors=["ffn"] * len(lines),
+        family=True,
+    )
+
+
+def learn_sentence(run: learning.Run, now: int, last: int, deaths: int, neurons: int) -> str:
+    told = f"After {now} steps the loss is {short(run.losses[now])}; it began at {short(run.losses[0])}."
+    if last < learning.STEPS:
+        told += f" The steps were too large: each made it worse, and after {last} the run was stopped."
+    if deaths == neurons:
+        return f"{told} Every neuron is dead: the network says the same for every x, and no gradient reaches a weight."
+    if deaths:
+        many = "neurons are" if deaths > 1 else "neuron is"
+        return f"{told} {deaths} {many} dead, silent at every place, and will stay so."
+    return f"{told} No neuron is dead: a gradient reaches each of them."
+
+
+def loss_formula(run: learning.Run, now: int) -> str:
+    squares = r"\left(\ffn{f(x)} - \resid{y(x)}\right)^2"
+    return rf"L = \frac{{1}}{{{len(run.x)}}} \sum_x {squares} = {number(run.losses[now])}"
