@@ -8,6 +8,7 @@ arXiv:1903.06733.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -70,10 +71,20 @@ class Run:
         hidden = mlp_steps(self.x[:, None], p["w1"], p["b1"], p["w2"], p["b2"], self.activation).hidden
         return np.max(np.abs(derivative(self.activation, hidden)), axis=0) < 1e-6
 
-    @property
+    def below(self, step: int) -> Bool[Array, "n"]:
+        """Which neurons have a sum of 0 or less at every place."""
+        p = self.parameters[step]
+        return np.all(mlp_steps(self.x[:, None], p["w1"], p["b1"], p["w2"], p["b2"]).hidden <= 0, axis=0)
+
+    @cached_property
     def deaths(self) -> Int[Array, " times"]:
         """How many are dead at each time."""
         return np.array([int(np.sum(self.dead(step))) for step in range(len(self.parameters))])
+
+    @cached_property
+    def paths(self) -> Float[Array, "times n"]:
+        """The kinks at every time."""
+        return np.stack([self.kinks(step) for step in range(len(self.parameters))])
 
 
 def train(

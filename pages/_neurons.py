@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from engine import curve_fit as fits
 from engine import curve_training as learning
 from engine import linear_layers as linear
 from engine import neuron as engine
-from ui.figures import Picture, curve, network, table
+from ui.figures import Picture, curve, matrix, network, row, sign, table
 from ui.mathml import number, signed
 
 FORMS = {
@@ -25,9 +26,14 @@ FORMS = {
 }
 
 
-def short(value: Any) -> str:
-    """A number inside a sentence: four digits, a real minus sign."""
-    return f"{float(value) + 0.0:.4g}".replace("-", "−")
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def short(value: Any, digits: int = 4) -> str:
+    """A number inside a sentence: four digits, a real minus sign, powers of ten written out."""
+    mantissa, _, exponent = f"{float(value) + 0.0:.{digits}g}".partition("e")
+    power = f" · 10{str(int(exponent)).translate(_RAISED)}" if exponent else ""
+    return mantissa.replace("-", "−") + power
 
 
 # --- one neuron
@@ -55,15 +61,54 @@ def drawn(found: engine.Neuron, x: np.ndarray, w: np.ndarray, bias: float, form:
     edges += [{"from": "b", "to": "z", "value": 1.0}]
     edges += [{"from": "z", "to": "out", "value": float(found.slope), "text": "bend",
                "note": f"The activation. Its slope here is {short(found.slope)}"}]  # fmt: skip
-    return network(nodes, edges, title="The neuron", columns=["inputs", "weighted sum", "activation"], gap=(118, 62))
+    return network(nodes, edges, title="The neuron", columns=["inputs", "weighted sum", "activation"], gap=(95, 62))
 
 
 def weights(found: engine.Neuron, x: np.ndarray, w: np.ndarray) -> Picture:
     rows = [
         [f"{i + 1}", float(x[i]), float(w[i]), float(found.products[i]), float(found.by_weight[i])] for i in range(3)
     ]
-    columns = ["", "input", "weight", "product", "∂ output / ∂ weight"]
-    return table(columns, rows, title="What each input adds, and how much its weight matters now")
+    columns = ["", "input", "weight", "product", "∂ output"]
+    return table(columns, rows, title="What each input adds, and how fast the output moves with its weight")
+
+
+def both_curves(form: str, z: float, out: float, steep: float) -> Picture:
+    """The activation and its slope, with the neuron's own sum marked on both."""
+    wide = max(5.0, np.ceil(abs(z)))
+    at = np.linspace(-wide, wide, 161)
+    return row(
+        curve(
+            [(FORMS[form], at, engine.bend(form, at))],
+            title=f"{FORMS[form]}: what comes out for each sum z",
+            x_label="sum z",
+            y_label="output",
+            tensors=["ffn"],
+            marker=(z, out),
+        ),
+        curve(
+            [("slope", at, engine.slope(form, at))],
+            title="Its slope: how much of a nudge gets through",
+            x_label="sum z",
+            y_label="slope",
+            tensors=["grad"],
+            marker=(z, steep),
+        ),
+    )
+
+
+def neuron_sentence(found: engine.Neuron, form: str, every: Mapping[str, float]) -> str:
+    """What came out, and what a weight could change; of GELU always both forms."""
+    out, steep = short(found.output), float(found.slope)
+    aside = ""
+    if form.startswith("gelu"):
+        name, other = ("the tanh form", "gelu_tanh") if form == "gelu" else ("the exact form", "gelu")
+        out, aside = (f"{value:.4f}".replace("-", "−") for value in (every[form], every[other]))
+        aside = f" ({name} gives {aside})"
+    told = f"The sum is {{{{z|{short(found.total)}}}}}, and {FORMS[form]} makes {{{{out|{out}}}}} of it{aside}. "
+    told += f"The slope there is {short(steep)}: "
+    if abs(steep) > 1e-3:
+        return f"{told}raise w₁ by 0.01, and the output changes by about {short(0.01 * found.by_weight[0])}."
+    return f"{told}whatever you do to a weight, next to nothing happens. From this example the neuron cannot learn."
 
 
 def neuron_formula(x: np.ndarray, w: np.ndarray, bias: float, form: str, z: float, out: float) -> str:
@@ -85,6 +130,62 @@ def neuron_formula(x: np.ndarray, w: np.ndarray, bias: float, form: str, z: floa
 
 
 # --- two layers, or one
+
+
+def as_matrices(x: Any, layers: linear.Layers, found: linear.Comparison, form: str, fine: int) -> tuple[Picture, ...]:
+    """Three rows: to the sums, on to the output, and the one matrix beside them; `fine` decimals for the weights."""
+    hidden, outs, ins = ["h₁", "h₂", "h₃"], ["y₁", "y₂"], ["x₁", "x₂"]
+    return (
+        row(
+            matrix(x, "x", "resid", "x", columns=ins, limit=3, digits=2),
+            sign("×"),
+            matrix(layers.w1, "W₁", "ffn", "w1", rows=ins, columns=hidden, limit=2, digits=fine),
+            sign("+"),
+            matrix(layers.b1, "b₁", "ffn", "b1", columns=hidden, limit=2, digits=fine),
+            sign("="),
+            matrix(found.hidden, "sums", "ffn", "hidden", columns=hidden, limit=6, digits=2 + fine),
+        ),
+        row(
+            matrix(
+                found.activated,
+                f"after {FORMS[form]}",
+                "ffn",
+                "activated",
+                columns=hidden,
+                limit=6,
+                digits=2 + fine,
+            ),
+            sign("×"),
+            matrix(layers.w2, "W₂", "ffn", "w2", rows=hidden, columns=outs, limit=2, digits=fine),
+            sign("+"),
+            matrix(layers.b2, "b₂", "ffn", "b2", columns=outs, limit=2, digits=fine),
+            sign("="),
+            matrix(found.output, "y: two layers", "logits", "output", columns=outs, limit=10, digits=6),
+        ),
+        row(
+            matrix(
+                found.matrix,
+                "M = W₁ W₂",
+                "attn",
+                "matrix",
+                rows=ins,
+                columns=outs,
+                limit=6,
+                digits=2 + fine,
+                product=("w1", "w2"),
+            ),
+            matrix(found.bias, "c = b₁ W₂ + b₂", "attn", "bias", columns=outs, limit=6, digits=2 + fine),
+            sign("→"),
+            matrix(found.collapsed, "x M + c: one matrix", "logits", "collapsed", columns=outs, limit=10, digits=6),
+            matrix(found.output - found.collapsed, "y − (x M + c)", "grad", "gap", columns=outs, limit=6),
+        ),
+    )
+
+
+def collapse_formula(layers: linear.Layers, found: linear.Comparison) -> str:
+    terms = " + ".join(rf"({number(a)})({number(b)})" for a, b in zip(layers.w1[0], layers.w2[:, 0], strict=True))
+    first = number(found.matrix[0, 0], 6)
+    return rf"\attn{{M_{{11}}}} = \sum_k \ffn{{W_1}}[1,k] \, \ffn{{W_2}}[k,1] = {terms} = \attn{{{first}}}"
 
 
 def collapse_sentence(form: str, found: linear.Comparison, everywhere: float, count: int) -> str:
@@ -131,6 +232,23 @@ def contributions(found: fits.Fit, first: int) -> Picture:
     )
 
 
+FLOOR = 1e-4
+
+
+def error_curves(every: Mapping[str, tuple[Any, Any]], used: int, error: float) -> Picture:
+    """Errors on logarithmic axes; what is met exactly would lie infinitely low, and is drawn at the floor."""
+    return curve(
+        [(name, counts, np.maximum(errors, FLOOR)) for name, (counts, errors) in every.items()],
+        title=f"Error against the number of neurons ({FLOOR:g} or less at the bottom)",
+        x_label="neurons",
+        y_label="error",
+        tensors=["ffn", "logits", "resid"],
+        log_x=True,
+        log_y=True,
+        marker=(used, max(error, FLOOR)) if used else None,
+    )
+
+
 def build_sentence(found: fits.Fit, asked: int, used: int, first: int, target: str, placement: str) -> str:
     neurons = f"{used} neuron{'' if used == 1 else 's'}"
     told = f"With {neurons} the curve is missed by {short(found.error)} on average (root mean square)."
@@ -152,8 +270,9 @@ def build_sentence(found: fits.Fit, asked: int, used: int, first: int, target: s
 def sum_formula(found: fits.Fit) -> str:
     terms = []
     for at, side, weight in list(zip(found.kinks.at, found.kinks.side, found.weights, strict=True))[:4]:
-        inside = f"x {signed(-at, 3)}" if side > 0 else f"{number(at, 3)} - x"
-        terms.append(rf"{signed(weight, 3)} \cdot \ffn{{\max(0, {inside})}}")
+        place = f"x {signed(-at, 3)}" if at else "x"
+        inside = place if side > 0 else f"{number(at, 3)} - x"
+        terms.append(rf"{signed(round(weight, 9), 3)} \cdot \ffn{{\max(0, {inside})}}")
     rest = r" + \cdots" if len(found.weights) > 4 else ""
     return rf"y = {number(found.constant, 3)} {' '.join(terms)}{rest}"
 
@@ -164,7 +283,7 @@ def sum_formula(found: fits.Fit) -> str:
 def wandering(run: learning.Run, last: int) -> Picture:
     """Where each neuron's sum is zero, step by step; what leaves the picture is not drawn."""
     steps = np.unique(np.linspace(0, last, 61).astype(int))
-    paths = np.stack([run.kinks(int(step)) for step in steps])
+    paths = run.paths[steps]
     seen = np.abs(paths) <= 1.2 * fits.HIGH
     lines = [(f"neuron {i + 1}", steps[seen[:, i]], paths[seen[:, i], i]) for i in range(paths.shape[1])]
     return curve(
@@ -186,9 +305,36 @@ def learn_sentence(run: learning.Run, now: int, last: int, deaths: int, neurons:
     if deaths:
         many = "neurons are" if deaths > 1 else "neuron is"
         return f"{told} {deaths} {many} dead, silent at every place, and will stay so."
+    if run.activation == "leaky_relu" and (below := int(np.sum(run.below(now)))):
+        many = "neurons are" if below > 1 else "neuron is"
+        return f"{told} None is dead, but {below} {many} below zero at every place and learn by the leak alone."
     return f"{told} No neuron is dead: a gradient reaches each of them."
 
 
 def loss_formula(run: learning.Run, now: int) -> str:
     squares = r"\left(\ffn{f(x)} - \resid{y(x)}\right)^2"
     return rf"L = \frac{{1}}{{{len(run.x)}}} \sum_x {squares} = {number(run.losses[now])}"
+
+
+# --- what is left of a slope
+
+
+def chain_sentence(found: engine.Chain, form: str, weight: float) -> str:
+    """How much of a nudge arrives at the end of the chain, and what that means."""
+    layers, end = len(found.reach), float(found.reach[-1])
+    many = "one neuron" if layers == 1 else f"{layers} neurons"
+    told = f"A nudge at the input arrives after {many} "
+    if end == 0:
+        first = int(np.argmax(found.reach == 0)) + 1
+        return (
+            f"Nothing of a nudge at the input arrives: neuron {first} has slope 0, and one zero makes a product zero."
+        )
+    told += "exactly as large as it was." if end == 1 else f"{short(end)} times as large."
+    if form == "sigmoid":
+        bound = (weight * float(engine.slope("sigmoid", np.zeros(1))[0])) ** layers
+        return f"{told} A sigmoid's slope is ¼ at most, so with these weights it is never more than {short(bound)}."
+    if abs(end) < 0.01:
+        return f"{told} In training, the first of these neurons would learn that much more slowly than the last."
+    if abs(end) > 100:
+        return f"{told} In training, one ordinary step would throw the first of these neurons far away."
+    return told

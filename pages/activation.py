@@ -18,12 +18,13 @@ from engine.activation import derivative, gelu, silu
 from engine.backpropagation import value_and_grad
 from engine.feed_forward import mlp, swiglu_steps
 from engine.model import Model
+from pages import _gates as real
 from pages import _neurons as pictures
 from pages._neurons import FORMS, short
 from pages._reading import Reading, piece, read, spoken
 from ui.chapter import Chapter
 from ui.controls import Choice, Pick, Slider, Text
-from ui.figures import bars, curve, histogram, matrix, readouts, row, sign, stack, tokens
+from ui.figures import bars, curve, matrix, readouts, row, stack
 from ui.lab import Preset
 from ui.mathml import number
 
@@ -77,59 +78,32 @@ X, W = (0.7, -0.25, 0.45), (1.1, -0.85, 0.55)
         ),
         Preset(
             "Two GELUs, furthest apart",
-            {"form": "gelu_tanh", "bias": 1.05},
+            {"form": "gelu_tanh", "bias": -3.93},
             "Nowhere do the exact and the tanh form differ by more than here: in the fourth decimal.",
         ),
         Preset("No bend at all", {"form": "linear", "bias": 0.0}, "A weighted sum, and nothing more."),
     ],
-    height=900,
+    height=930,
 )
 def neuron(x1: float, x2: float, x3: float, w1: float, w2: float, w3: float, bias: float, form: str) -> tuple[Any, ...]:
     x, w = np.array([x1, x2, x3]), np.array([w1, w2, w3])
     found = engine.neuron(x, w, bias, form)
     z, out, steep = float(found.total), float(found.output), float(found.slope)
-    wide = max(5.0, np.ceil(abs(z)))
-    at = np.linspace(-wide, wide, 161)
     every = {name: float(engine.bend(name, found.total)) for name in FORMS}
     picture = stack(
         row(pictures.drawn(found, x, w, bias, form), pictures.weights(found, x, w)),
-        row(
-            curve(
-                [(FORMS[form], at, engine.bend(form, at))],
-                title=f"{FORMS[form]}: what comes out for each sum z",
-                x_label="sum z",
-                y_label="output",
-                tensors=["ffn"],
-                marker=(z, out),
-            ),
-            curve(
-                [("slope", at, engine.slope(form, at))],
-                title="Its slope: how much of a nudge gets through",
-                x_label="sum z",
-                y_label="slope",
-                tensors=["grad"],
-                marker=(z, steep),
-            ),
-        ),
+        pictures.both_curves(form, z, out, steep),
         bars(
             list(FORMS.values()),
             list(every.values()),
             title=f"The same sum, {short(z)}, through each of them",
             tensor="ffn",
+            notes=[short(value, 5) if name.startswith("gelu") else "" for name, value in every.items()],
             marked=[list(FORMS).index(form)],
         ),
     )
-    other = {"gelu": ("the tanh form", "gelu_tanh"), "gelu_tanh": ("the exact form", "gelu")}.get(form)
-    aside = f" ({other[0]} gives {every[other[1]]:.4f})" if other else ""
-    shown = f"{out:.4f}".replace("-", "−") if other else short(out)
-    sentence = f"The sum is {{{{z|{short(z)}}}}}, and {FORMS[form]} makes {{{{out|{shown}}}}} of it{aside}. " + (
-        f"The slope there is {{{{slope|{short(steep)}}}}}: raise w₁ by 0.01, and the output changes by about "
-        f"{short(0.01 * found.by_weight[0])}."
-        if abs(steep) > 1e-3
-        else f"The slope there is {{{{slope|{short(steep)}}}}}: whatever you do to a weight, next to nothing happens. "
-        "From this example the neuron cannot learn."
-    )
     data = {"total": z, "output": out, "slope": steep, "by_weight": found.by_weight, "products": found.products}
+    sentence = pictures.neuron_sentence(found, form, every)
     return picture, sentence, pictures.neuron_formula(x, w, bias, form, z, out), data
 
 
@@ -176,7 +150,7 @@ ALL_INPUTS = np.stack(np.meshgrid(STEPS, STEPS), axis=-1).reshape(-1, 2).astype(
             "On paper still equal. The computer rounds in different places, and the last digits part.",
         ),
     ],
-    height=760,
+    height=870,
 )
 def collapse(form: str, numbers: str, seed: int, x1: float, x2: float) -> tuple[Any, ...]:
     layers = linear.drawn_layers(seed, numbers == "quarters")
@@ -185,48 +159,8 @@ def collapse(form: str, numbers: str, seed: int, x1: float, x2: float) -> tuple[
     everywhere = linear.compare(ALL_INPUTS, layers, form).difference
     along = np.stack([np.arange(-48, 49) / 16, np.full(97, x2)], axis=-1).astype(np.float32)
     swept = linear.compare(along, layers, form)
-    fine = 2 if numbers == "quarters" else 3
-    hidden, outs, ins = ["h₁", "h₂", "h₃"], ["y₁", "y₂"], ["x₁", "x₂"]
     picture = stack(
-        row(
-            matrix(x, "x", "resid", "x", columns=ins, limit=3, digits=2),
-            sign("×"),
-            matrix(layers.w1, "W₁", "ffn", "w1", rows=ins, columns=hidden, limit=2, digits=fine),
-            sign("+"),
-            matrix(layers.b1, "b₁", "ffn", "b1", columns=hidden, limit=2, digits=fine),
-            sign("="),
-            matrix(found.hidden, "sums", "ffn", "hidden", columns=hidden, limit=6, digits=2 + fine),
-            sign("→"),
-            matrix(
-                found.activated, f"after {FORMS[form]}", "ffn", "activated", columns=hidden, limit=6, digits=2 + fine
-            ),
-        ),
-        row(
-            sign("×"),
-            matrix(layers.w2, "W₂", "ffn", "w2", rows=hidden, columns=outs, limit=2, digits=fine),
-            sign("+"),
-            matrix(layers.b2, "b₂", "ffn", "b2", columns=outs, limit=2, digits=fine),
-            sign("="),
-            matrix(found.output, "y: two layers", "logits", "output", columns=outs, limit=10, digits=6),
-        ),
-        row(
-            matrix(
-                found.matrix,
-                "M = W₁ W₂",
-                "attn",
-                "matrix",
-                rows=ins,
-                columns=outs,
-                limit=6,
-                digits=2 + fine,
-                product=("w1", "w2"),
-            ),
-            matrix(found.bias, "c = b₁ W₂ + b₂", "attn", "bias", columns=outs, limit=6, digits=2 + fine),
-            sign("→"),
-            matrix(found.collapsed, "x M + c: one matrix", "logits", "collapsed", columns=outs, limit=10, digits=6),
-            sign("−"),
-            matrix(found.output - found.collapsed, "difference", "grad", "gap", columns=outs, limit=6),
-        ),
+        *pictures.as_matrices(x, layers, found, form, 2 if numbers == "quarters" else 3),
         curve(
             [("two layers", along[:, 0], swept.output[:, 0]), ("one matrix", along[:, 0], swept.collapsed[:, 0])],
             title=f"Output y₁ while x₁ moves (x₂ = {short(x2)})",
@@ -236,12 +170,10 @@ def collapse(form: str, numbers: str, seed: int, x1: float, x2: float) -> tuple[
             marker=(x1, float(found.output[0, 0])),
         ),
     )
-    terms = " + ".join(rf"({number(a)})({number(b)})" for a, b in zip(layers.w1[0], layers.w2[:, 0], strict=True))
-    first = number(found.matrix[0, 0], 6)
-    formula = rf"\attn{{M_{{11}}}} = \sum_k \ffn{{W_1}}[1,k] \, \ffn{{W_2}}[k,1] = {terms} = \attn{{{first}}}"
     data = {"output": found.output, "collapsed": found.collapsed, "matrix": found.matrix, "bias": found.bias,
             "hidden": found.hidden, "largest_difference": everywhere}  # fmt: skip
-    return picture, pictures.collapse_sentence(form, found, everywhere, len(ALL_INPUTS)), formula, data
+    sentence = pictures.collapse_sentence(form, found, everywhere, len(ALL_INPUTS))
+    return picture, sentence, pictures.collapse_formula(layers, found), data
 
 
 # --- a function built from neurons ---------------------------------------------------------------------------------
@@ -322,8 +254,8 @@ def kinks_for(target: str, own: str, placement: str, n: int, seed: int) -> fits.
         ),
         Preset(
             "A step, well placed",
-            {"neurons": 8, "target": "step", "placement": "chosen", "shown": 64},
-            "Where the kinks are matters more than how many: eight meet all 241 places.",
+            {"neurons": 11, "target": "step", "placement": "chosen", "shown": 64},
+            "Where the kinks are matters more than how many: eleven, all near the step, meet it at all 241 places.",
         ),
         Preset(
             "Greed is not best",
@@ -341,7 +273,7 @@ def kinks_for(target: str, own: str, placement: str, n: int, seed: int) -> fits.
             "Anything you can write with x.",
         ),
     ],
-    height=860,
+    height=880,
 )
 def build(neurons: int, shown: int, target: str, placement: str, seed: int, own: str) -> tuple[Any, ...]:
     own = own if target == "own" else ""
@@ -355,25 +287,16 @@ def build(neurons: int, shown: int, target: str, placement: str, seed: int, own:
     whole = "their sum" if first == used else f"the first {first} of {used}"
     picture = stack(
         curve(
-            [("the curve", x, y), (whole, x, part), ("kinks", at, np.interp(at, x, part))],
+            [(whole, x, part), ("the curve", x, y), ("kinks", at, np.interp(at, x, part))],
             title=f"{used} neuron{'s' if used != 1 else ''}, {PLACEMENTS[placement]}",
             x_label="x",
             y_label="y",
-            tensors=["resid", "ffn", "ffn"],
+            tensors=["ffn", "resid", "ffn"],
             dots=[2],
         ),
         row(
             pictures.contributions(found, first),
-            curve(
-                [(PLACEMENTS[name], *every[name]) for name in PLACEMENTS],
-                title="Error against the number of neurons",
-                x_label="neurons",
-                y_label="error",
-                tensors=["ffn", "logits", "resid"],
-                log_x=True,
-                log_y=True,
-                marker=(used, found.error) if found.error > 1e-9 and used else None,
-            ),
+            pictures.error_curves({PLACEMENTS[name]: every[name] for name in PLACEMENTS}, used, found.error),
         ),
         readouts(
             [
@@ -462,25 +385,26 @@ def training_run(target: str, neurons: int, form: str, rate: float, seed: int) -
             "Straight pieces are what ReLUs are made for: two kinks land on the two corners.",
         ),
     ],
-    height=820,
+    height=800,
 )
 def learn(step: int, target: str, neurons: str, form: str, rate: str, seed: str) -> tuple[Any, ...]:
     run = training_run(target, int(neurons), form, float(rate), int(seed))
     last = len(run.losses) - 1
-    now, deaths = min(step, last), int(np.sum(run.dead(min(step, last))))
+    now = min(step, last)
+    deaths = int(run.deaths[now])
     out, kinks = run.output(now), run.kinks(now)
     inside = kinks[np.abs(kinks) <= fits.HIGH]
     picture = stack(
         curve(
             [
-                ("the curve", run.x, run.y),
                 ("the network", run.x, out),
+                ("the curve", run.x, run.y),
                 ("kinks", inside, np.interp(inside, run.x, out)),
             ],
             title=f"After {now} steps",
             x_label="x",
             y_label="y",
-            tensors=["resid", "ffn", "ffn"],
+            tensors=["ffn", "resid", "ffn"],
             dots=[2],
         ),
         row(
@@ -566,7 +490,7 @@ COMPARED = ("relu", "sigmoid", "tanh", "gelu", "silu")
             "Weight 6 times slope ¼ is more than 1, as long as every sum stays near zero.",
         ),
     ],
-    height=620,
+    height=600,
 )
 def chain(layers: int, form: str, weight: float, bias: float, x: float) -> tuple[Any, ...]:
     found = engine.chain(x, layers, weight, bias, form)
@@ -588,26 +512,14 @@ def chain(layers: int, form: str, weight: float, bias: float, x: float) -> tuple
             found.slopes,
             title="Weight × slope of each neuron, and the product so far",
             tensor="grad",
-            notes=[f"× → {short(value)}" for value in found.reach],
+            notes=[f"so far {short(value)}" for value in found.reach],
         ),
     )
     end = float(found.reach[-1])
-    sentence = f"A nudge at the input arrives after {layers} neurons {short(end)} times as large."
-    if form == "sigmoid":
-        bound = (weight * float(engine.slope("sigmoid", np.zeros(1))[0])) ** layers
-        sentence += (
-            f" A sigmoid's slope is ¼ at most, so with these weights it could never be more than {short(bound)}."
-        )
-    elif end == 0:
-        first = int(np.argmax(found.reach == 0)) + 1
-        sentence += f" Neuron {first} has slope 0, and a product with one zero in it is zero."
-    elif abs(end) < 0.01:
-        sentence += " In training, the first of these neurons would learn that much more slowly than the last."
-    elif abs(end) > 100:
-        sentence += " In training, one ordinary step would throw the first of these neurons far away."
     shown = r" \cdot ".join(number(s, 3) for s in found.slopes[:4]) + (r" \cdots" if layers > 4 else "")
     left = rf"\grad{{\frac{{\partial h_{{{layers}}}}}{{\partial x}}}}"
     formula = rf"{left} = \prod_i w \, f'(z_i) = {shown} = \grad{{{number(end)}}}"
+    sentence = pictures.chain_sentence(found, form, weight)
     return picture, sentence, formula, {"reach": found.reach, "slopes": found.slopes, "values": found.values}
 
 
@@ -620,7 +532,7 @@ GATES = {
     "relu": "ReLU (ReGLU)",
     "linear": "none (bilinear)",
 }
-GATE_AT, VALUE_AT = np.linspace(-6, 6, 25), np.linspace(4, -4, 17)
+GATE_AT, VALUE_AT = np.linspace(-6, 6, 25), np.linspace(4, -4, 9)
 
 
 @chapter.lab(
@@ -668,7 +580,7 @@ GATE_AT, VALUE_AT = np.linspace(-6, 6, 25), np.linspace(4, -4, 17)
             "With a sigmoid the gate only lets through between nothing and all.",
         ),
     ],
-    height=760,
+    height=780,
 )
 def gate(value: float, gate: float, form: str) -> tuple[Any, ...]:
     v, g = np.array(value), np.array(gate)
@@ -740,7 +652,6 @@ def gate(value: float, gate: float, form: str) -> tuple[Any, ...]:
 
 LAYERS, NEURONS = 30, 1536
 THRESHOLDS = np.arange(101) / 100
-BEFORE, AFTER = (-6.0, 6.0, 48), (-0.5, 2.5, 60)
 
 
 def shares_of(reading: Reading) -> np.ndarray:
@@ -754,7 +665,7 @@ def shares_of(reading: Reading) -> np.ndarray:
     "gates",
     title="1,536 gates a layer, on your sentence",
     controls=[
-        Slider("layer", "Layer", 12, 0, LAYERS - 1),
+        Slider("layer", "Layer", 5, 0, LAYERS - 1),
         Slider("threshold", "Nearly off: opening nearer to 0 than", 0.1, 0.01, 1.0, 0.01),
         Pick("token", "Token", 0),
     ],
@@ -794,7 +705,7 @@ def shares_of(reading: Reading) -> np.ndarray:
             "Wider than any other: fewer gates are nearly off.",
         ),
     ],
-    height=900,
+    height=740,
 )
 def gates(sentence: str, layer: int, threshold: float, token: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -802,57 +713,22 @@ def gates(sentence: str, layer: int, threshold: float, token: int) -> tuple[Any,
     rows = slice(None) if token == 0 else slice(token - 1, token)
     before = reading.trace[f"blk.{layer}.ffn.gate"][rows]
     opening = engine_gates.openings(reading.trace, layer)[rows]
-    first, second = engine_gates.histogram(before, *BEFORE), engine_gates.histogram(opening, *AFTER)
-    off = np.abs(silu((first.edges[1:] + first.edges[:-1]) / 2)) < threshold
+    hidden = reading.trace[f"blk.{layer}.ffn.hidden"]
     shares = shares_of(reading)[:, round(threshold * 100)]
     here = float(engine_gates.share_below(opening, np.array([threshold], np.float32))[0])
     where = "all tokens" if token == 0 else f"“{spoken(reading.pieces[token - 1])}”"
     top = [(token - 1 + t if token else t, n, v) for t, n, v in engine_gates.strongest(opening, 6)]
     picture = stack(
-        tokens(
-            [{"text": "all tokens"}, *({"text": text} for text in reading.pieces)],
-            title="Whose neurons: click a token",
-            pick="token",
-            picked=token,
-            show=["no-ids", "plain"],
-        ),
+        real.whose(reading, token),
+        real.histograms(before, opening, layer, threshold),
         row(
-            histogram(
-                first.edges,
-                first.counts,
-                title=f"Gates of layer {layer} before SiLU",
-                tensor="ffn",
-                x_label="gate",
-                y_label="neurons",
-                marker=0.0,
-                shade=[(first.edges[i], first.edges[i + 1]) for i in np.flatnonzero(off)] or [(9.0, 9.0)],
-            ),
-            histogram(
-                second.edges,
-                second.counts,
-                title="After SiLU: the openings",
-                tensor="ffn",
-                x_label="SiLU(gate)",
-                y_label="neurons",
-                marker=0.0,
-                shade=[(-threshold, threshold)],
-            ),
-        ),
-        row(
-            curve(
-                [("share nearly off", np.arange(LAYERS), shares)],
-                title=f"Share of openings within ±{threshold:g}, layer by layer (all tokens)",
-                x_label="layer",
-                y_label="share",
-                tensors=["ffn"],
-                points=True,
-                marker=(layer, float(shares[layer])),
-            ),
+            real.shares_by_layer(shares, layer, threshold),
             bars(
-                [f"{spoken(reading.pieces[t])} · neuron {n}" for t, n, _ in top],
+                [f"#{n} {spoken(reading.pieces[t])}" for t, n, _ in top],
                 [v for *_, v in top],
-                title="The widest open",
+                title="The widest open: SiLU(gate), and what the neuron passes on",
                 tensor="ffn",
+                notes=[f"passes on {short(hidden[t, n])}" for t, n, _ in top],
             ),
         ),
         readouts(
@@ -862,7 +738,6 @@ def gates(sentence: str, layer: int, threshold: float, token: int) -> tuple[Any,
                 ("gates below zero", f"{float(np.mean(before < 0)):.1%}"),
                 ("lowest gate", short(before.min())),
                 ("highest gate", short(before.max())),
-                ("beyond the right picture", f"{second.beyond:,}"),
             ]
         ),
     )
@@ -909,12 +784,12 @@ def changed(model: Model, ids: tuple[int, ...], change: str) -> dict[str, np.nda
     real=True,
     presets=[
         Preset("A quarter silent", {"change": "below 0.1"}, "Neurons whose gate passes less than a tenth."),
-        Preset("Two thirds silent", {"change": "below 0.25"}, "Still a sentence it can make something of."),
+        Preset("Two thirds silent", {"change": "below 0.25"}, "More than half of all work is left out."),
         Preset("The wall", {"change": "below 0.28"}, "A little more, and the whole dip of SiLU goes."),
         Preset("ReLU instead", {"change": "use relu"}, "Very nearly the same curve. It was not trained with it."),
         Preset("GELU instead", {"change": "use gelu"}, "The nearest relative: its dip is less deep, and that shows."),
     ],
-    height=560,
+    height=620,
 )
 def silence(sentence: str, change: str) -> tuple[Any, ...]:
     reading = read(sentence, least=2)
@@ -926,35 +801,8 @@ def silence(sentence: str, change: str) -> tuple[Any, ...]:
     losses = [float(found["surprisals"].mean()) for found in (plain, after)]
     off = float(after["off"].mean())
     picture = stack(
-        row(
-            bars(
-                names,
-                plain["probabilities"][shown],
-                title="Next token, as the model is",
-                tensor="logits",
-                share=True,
-                limit=1,
-            ),
-            bars(
-                names,
-                after["probabilities"][shown],
-                title=f"With this change: {CHANGES[change]}",
-                tensor="logits",
-                share=True,
-                limit=1,
-            ),
-        ),
-        curve(
-            [
-                ("as it is", np.arange(1, len(reading.ids)), plain["surprisals"]),
-                ("changed", np.arange(1, len(reading.ids)), after["surprisals"]),
-            ],
-            title="Surprisal of each token of your sentence, in nats",
-            x_label="token",
-            y_label="nats",
-            tensors=["resid", "logits"],
-            points=True,
-        ),
+        real.next_tokens(names, plain["probabilities"][shown], after["probabilities"][shown], CHANGES[change]),
+        real.surprisals(plain["surprisals"], after["surprisals"]),
         readouts(
             [
                 ("neurons silenced", f"{off:.1%}"),
@@ -973,7 +821,7 @@ def silence(sentence: str, change: str) -> tuple[Any, ...]:
         + ("hardly anything." if abs(worse) < 0.2 else "it can be felt." if worse < 2 else "the model is broken.")
     )
     if change == "none":
-        text = f"{reading.note}Nothing is changed: the first choice is “{names[0]}”, the loss {losses[0]:.2f} nats a token."
+        text = f"{reading.note}Nothing is changed: first choice “{names[0]}”, loss {losses[0]:.2f} nats a token."
     formula = (
         rf"\logits{{L}} = {number(losses[0])} \;\rightarrow\; \logits{{{number(losses[1])}}} \;\text{{nats a token}}"
     )
@@ -1004,7 +852,7 @@ def gelu_gap() -> str:
 @chapter.number
 def any_difference() -> str:
     layers = linear.drawn_layers(4, quarters=False)
-    return f"{linear.compare(ALL_INPUTS, layers).difference:.1e}"
+    return short(linear.compare(ALL_INPUTS, layers).difference)
 
 
 @chapter.number
@@ -1021,6 +869,11 @@ def sine_64() -> float:
 def step_ratio() -> float:
     y = target_curve("step", "")
     return round(fits.fit(y, fits.even(16)).error / fits.fit(y, fits.even(64)).error, 1)
+
+
+@chapter.number
+def step_needs() -> int:
+    return len(chosen_kinks("step", "").at)
 
 
 @chapter.number

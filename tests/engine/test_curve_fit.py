@@ -103,6 +103,13 @@ def test_choosing_stops_when_nothing_is_left():
     assert straight.error < 1e-10
 
 
+def test_two_neurons_side_by_side_would_make_the_step():
+    at = int(np.argmax(CURVES["step"] > 0))
+    ramp = Kinks(X[at - 1 : at + 1], np.ones(2))
+    assert fit(CURVES["step"], ramp).error < 1e-12
+    assert len(chosen(CURVES["step"]).at) == 11, "choosing one at a time does not find them"
+
+
 def test_fits_of_nothing_and_of_a_level_line():
     none = fit(CURVES["sine"], even(4).first(0))
     assert none.constant == pytest.approx(CURVES["sine"].mean())

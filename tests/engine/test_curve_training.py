@@ -60,3 +60,10 @@ def test_a_descent_that_runs_away_ends_early():
     assert len(run.losses) < 20
     assert np.all(np.isfinite(run.losses))
     assert len(run.parameters) == len(run.losses)
+
+
+def test_leaky_neurons_below_zero_everywhere_are_not_dead():
+    run = train(TARGETS["bump"](X), 8, rate=0.1, activation="leaky_relu")
+    assert run.deaths[-1] == 0
+    assert np.sum(run.below(300)) >= 6
+    np.testing.assert_array_equal(train(SINE, 4, steps=9).paths[3], train(SINE, 4, steps=9).kinks(3))

@@ -7,6 +7,8 @@ from engine.activation import silu
 from engine.backpropagation import value_and_grad
 from engine.feed_forward import swiglu_steps
 from engine.gates import (
+    changes,
+    effect,
     gated,
     histogram,
     off_shares,
@@ -94,3 +96,30 @@ def test_silenced_neurons_are_exactly_those_below_the_threshold(text):
         hidden = trace[f"blk.{layer}.ffn.hidden"]
         assert np.all(hidden[off] == 0)
         np.testing.assert_array_equal(hidden[~off], (openings(trace, layer) * trace[f"blk.{layer}.ffn.up"])[~off])
+
+
+@pytest.mark.model
+def test_the_effect_of_a_change_is_that_of_its_edit(text):
+    model, ids = text
+    plain = effect(model, ids, "none")
+    assert plain["surprisals"].mean() == pytest.approx(float(model.loss(ids)), abs=1e-5)
+    assert np.all(plain["off"] == 0)
+    found = effect(model, ids, "below 0.2")
+    assert found["surprisals"].mean() == pytest.approx(float(model.loss(ids, without_nearly_off(0.2, 30))), abs=1e-5)
+    assert found["probabilities"].sum() == pytest.approx(1, abs=1e-4)
+    first = np.mean(np.abs(openings(model.trace(ids), 0)) < 0.2)
+    assert found["off"][0] == pytest.approx(first), "before the first silenced layer nothing has changed"
+
+
+@pytest.mark.model
+def test_a_model_trained_with_silu_breaks_with_relu(text):
+    model, ids = text
+    losses = [effect(model, ids, change)["surprisals"].mean() for change in ("none", "use gelu", "use relu")]
+    assert losses[0] < losses[1] < losses[2] - 2
+
+
+def test_changes_by_name():
+    assert changes("none", 3) == {}
+    assert set(changes("use relu", 2)) == {"blk.0.ffn.hidden", "blk.1.ffn.hidden"} == set(changes("below 0.1", 2))
+    with pytest.raises(ValueError, match="no change called"):
+        changes("double", 2)
