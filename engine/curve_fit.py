@@ -141,6 +141,16 @@ class Fit:
     fitted: Float[Array, "N"]  # their sum and the constant
     error: float  # root of the mean squared difference from the curve
 
+    @property
+    def least_weight(self) -> float:
+        """Below this a weight is nothing but rounding."""
+        return 1e-9 * float(np.max(np.abs(self.weights), initial=0.0))
+
+    @property
+    def carrying(self) -> int:
+        """How many neurons have a weight to speak of."""
+        return int(np.sum(np.abs(self.weights) > self.least_weight))
+
 
 def fit(y: Float[Array, " points"], kinks: Kinks) -> Fit:
     """Least squares for the output weights and the constant, the kinks held where they are."""

@@ -68,8 +68,8 @@ def weights(found: engine.Neuron, x: np.ndarray, w: np.ndarray) -> Picture:
     rows = [
         [f"{i + 1}", float(x[i]), float(w[i]), float(found.products[i]), float(found.by_weight[i])] for i in range(3)
     ]
-    columns = ["", "input", "weight", "product", "∂ output"]
-    return table(columns, rows, title="What each input adds, and how fast the output moves with its weight")
+    columns = ["", "input", "weight", "product", "∂ out / ∂ weight"]
+    return table(columns, rows, title="What each input adds, and how its weight moves the output")
 
 
 def both_curves(form: str, z: float, out: float, steep: float) -> Picture:
@@ -256,6 +256,8 @@ def build_sentence(found: fits.Fit, asked: int, used: int, first: int, target: s
         told += f" More than {used} are not needed: nothing is left to fit at the 241 places."
     elif found.error < 1e-9:
         told = f"{neurons} meet{'s' if used == 1 else ''} the curve at all 241 places, up to rounding."
+    if found.carrying < used:
+        told += f" Only {found.carrying} of them carry any weight; the others are multiplied by zero, up to rounding."
     if first < used:
         return f"{told} Shown are the first {first}: what the others add is missing."
     if target == "step" and used > 2:
@@ -269,12 +271,15 @@ def build_sentence(found: fits.Fit, asked: int, used: int, first: int, target: s
 
 def sum_formula(found: fits.Fit) -> str:
     terms = []
-    for at, side, weight in list(zip(found.kinks.at, found.kinks.side, found.weights, strict=True))[:4]:
+    carrying = [i for i, weight in enumerate(found.weights) if abs(weight) > found.least_weight]
+    for i in carrying[:4]:
+        at, side, weight = found.kinks.at[i], found.kinks.side[i], found.weights[i]
         place = f"x {signed(-at, 3)}" if at else "x"
         inside = place if side > 0 else f"{number(at, 3)} - x"
-        terms.append(rf"{signed(round(weight, 9), 3)} \cdot \ffn{{\max(0, {inside})}}")
-    rest = r" + \cdots" if len(found.weights) > 4 else ""
-    return rf"y = {number(found.constant, 3)} {' '.join(terms)}{rest}"
+        terms.append(rf"{signed(weight, 3)} \cdot \ffn{{\max(0, {inside})}}")
+    rest = r" + \cdots" if len(carrying) > 4 else ""
+    constant = 0.0 if abs(found.constant) <= found.least_weight else found.constant
+    return rf"y = {number(constant, 3)} {' '.join(terms)}{rest}"
 
 
 # --- kinks that learn

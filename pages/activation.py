@@ -255,7 +255,7 @@ def kinks_for(target: str, own: str, placement: str, n: int, seed: int) -> fits.
         Preset(
             "A step, well placed",
             {"neurons": 11, "target": "step", "placement": "chosen", "shown": 64},
-            "Where the kinks are matters more than how many: eleven, all near the step, meet it at all 241 places.",
+            "Where the kinks are matters more than how many. Of these eleven, only the two at the step carry any weight.",
         ),
         Preset(
             "Greed is not best",
@@ -444,6 +444,12 @@ def learn(step: int, target: str, neurons: str, form: str, rate: str, seed: str)
 COMPARED = ("relu", "sigmoid", "tanh", "gelu", "silu")
 
 
+def reaching(found: engine.Chain, whole: bool) -> np.ndarray:
+    """What arrives, without sign; of activations shown for comparison only what is above 1e-12, to keep the scale."""
+    sizes = np.abs(found.reach)
+    return sizes if whole else np.where(sizes < 1e-12, np.nan, sizes)
+
+
 @chapter.lab(
     "chain",
     title="What is left of a slope",
@@ -498,7 +504,10 @@ def chain(layers: int, form: str, weight: float, bias: float, x: float) -> tuple
     names = dict.fromkeys((form, *COMPARED))
     picture = stack(
         curve(
-            [(FORMS[name], depth, np.abs(engine.chain(x, layers, weight, bias, name).reach)) for name in names],
+            [
+                (FORMS[name], depth, reaching(engine.chain(x, layers, weight, bias, name), name == form))
+                for name in names
+            ],
             title="How much of a nudge at the input arrives (size, logarithmic)",
             x_label="neurons passed",
             y_label="share that arrives",
@@ -635,7 +644,7 @@ def gate(value: float, gate: float, form: str) -> tuple[Any, ...]:
     left = r"\grad{\frac{\partial\,\text{output}}{\partial\,\text{gate}}}"
     formula = (
         rf"\ffn{{\text{{output}}}} = {number(value)} \cdot {name}({number(gate)}) = {number(value)} \cdot "
-        rf"{number(float(found.opening))} = \ffn{{{number(out)}}}, \qquad {left} = {number(value)} \cdot "
+        rf"({number(float(found.opening))}) = \ffn{{{number(out)}}}, \qquad {left} = {number(value)} \cdot "
         rf"{name}'({number(gate)}) = \grad{{{number(float(found.by_gate))}}}"
     )
     data = {
@@ -874,6 +883,11 @@ def step_ratio() -> float:
 @chapter.number
 def step_needs() -> int:
     return len(chosen_kinks("step", "").at)
+
+
+@chapter.number
+def step_carries() -> int:
+    return fits.fit(target_curve("step", ""), chosen_kinks("step", "")).carrying
 
 
 @chapter.number

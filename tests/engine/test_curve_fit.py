@@ -107,7 +107,9 @@ def test_two_neurons_side_by_side_would_make_the_step():
     at = int(np.argmax(CURVES["step"] > 0))
     ramp = Kinks(X[at - 1 : at + 1], np.ones(2))
     assert fit(CURVES["step"], ramp).error < 1e-12
-    assert len(chosen(CURVES["step"]).at) == 11, "choosing one at a time does not find them"
+    found = fit(CURVES["step"], chosen(CURVES["step"]))
+    assert len(found.weights) == 11, "choosing one at a time does not find them at once"
+    assert found.carrying == 2, "but in the end they do all the work"
 
 
 def test_fits_of_nothing_and_of_a_level_line():
