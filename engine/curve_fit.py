@@ -105,7 +105,7 @@ def chosen(y: Float[Array, " points"], n: int = MOST) -> Kinks:
     """One neuron at a time, always the one that lowers the squared error most (orthogonal least squares).
 
     Candidates are neurons with their kink at any place of the grid, rising to either side. Fewer than n are returned
-    where the curve is met exactly before. Raises ValueError where y is not given on the grid.
+    where the curve is met exactly before.
     """
     x = grid()
     candidates = Kinks(np.concatenate([x[:-1], x[1:]]), np.repeat([1.0, -1.0], len(x) - 1))

@@ -9,9 +9,10 @@ import numpy as np
 
 from engine import curve_fit as fits
 from engine import curve_training as learning
+from engine import gates
 from engine import linear_layers as linear
 from engine import neuron as engine
-from ui.figures import Picture, curve, matrix, network, row, sign, table
+from ui.figures import Picture, curve, matrix, network, readouts, row, sign, stack, table
 from ui.mathml import number, signed
 
 FORMS = {
@@ -285,6 +286,46 @@ def sum_formula(found: fits.Fit) -> str:
 # --- kinks that learn
 
 
+def learned(run: learning.Run, now: int, last: int) -> Picture:
+    """The curve as learned so far, the loss, and the way that the kinks have taken."""
+    out, kinks = run.output(now), run.kinks(now)
+    inside = kinks[np.abs(kinks) <= fits.HIGH]
+    return stack(
+        curve(
+            [
+                ("the network", run.x, out),
+                ("the curve", run.x, run.y),
+                ("kinks", inside, np.interp(inside, run.x, out)),
+            ],
+            title=f"After {now} steps",
+            x_label="x",
+            y_label="y",
+            tensors=["ffn", "resid", "ffn"],
+            dots=[2],
+        ),
+        row(
+            curve(
+                [("loss", np.arange(last + 1), run.losses)],
+                title="Loss: mean squared error",
+                x_label="steps",
+                y_label="loss",
+                tensors=["logits"],
+                log_y=True,
+                marker=(now, float(run.losses[now])),
+            ),
+            wandering(run, last),
+        ),
+        readouts(
+            [
+                ("loss", short(run.losses[now])),
+                ("error (root of it)", short(np.sqrt(run.losses[now]))),
+                ("kinks inside", f"{len(inside)} of {len(kinks)}"),
+                ("dead neurons", f"{run.deaths[now]} of {len(kinks)}"),
+            ]
+        ),
+    )
+
+
 def wandering(run: learning.Run, last: int) -> Picture:
     """Where each neuron's sum is zero, step by step; what leaves the picture is not drawn."""
     steps = np.unique(np.linspace(0, last, 61).astype(int))
@@ -343,3 +384,29 @@ def chain_sentence(found: engine.Chain, form: str, weight: float) -> str:
     if abs(end) > 100:
         return f"{told} In training, one ordinary step would throw the first of these neurons far away."
     return told
+
+
+# --- a gate
+
+
+def gate_curves(value: float, gate: float, form: str, out: float) -> Picture:
+    """The output while only the gate moves, and while only the value does."""
+    across, down = np.linspace(-6, 6, 121), np.linspace(-4, 4, 41)
+    return row(
+        curve(
+            [("output", across, gates.gated(np.array(value), across, form).output)],
+            title=f"Output while the gate moves (value {short(value)})",
+            x_label="gate",
+            y_label="output",
+            tensors=["ffn"],
+            marker=(gate, out),
+        ),
+        curve(
+            [("output", down, gates.gated(down, np.array(gate), form).output)],
+            title=f"Output while the value moves (gate {short(gate)})",
+            x_label="value",
+            y_label="output",
+            tensors=["ffn"],
+            marker=(value, out),
+        ),
+    )

@@ -255,7 +255,7 @@ def kinks_for(target: str, own: str, placement: str, n: int, seed: int) -> fits.
         Preset(
             "A step, well placed",
             {"neurons": 11, "target": "step", "placement": "chosen", "shown": 64},
-            "Where the kinks are matters more than how many. Of these eleven, only the two at the step carry any weight.",
+            "Where the kinks are matters more than how many. Of these eleven, only the two at the step carry weight.",
         ),
         Preset(
             "Greed is not best",
@@ -392,43 +392,8 @@ def learn(step: int, target: str, neurons: str, form: str, rate: str, seed: str)
     last = len(run.losses) - 1
     now = min(step, last)
     deaths = int(run.deaths[now])
-    out, kinks = run.output(now), run.kinks(now)
-    inside = kinks[np.abs(kinks) <= fits.HIGH]
-    picture = stack(
-        curve(
-            [
-                ("the network", run.x, out),
-                ("the curve", run.x, run.y),
-                ("kinks", inside, np.interp(inside, run.x, out)),
-            ],
-            title=f"After {now} steps",
-            x_label="x",
-            y_label="y",
-            tensors=["ffn", "resid", "ffn"],
-            dots=[2],
-        ),
-        row(
-            curve(
-                [("loss", np.arange(last + 1), run.losses)],
-                title="Loss: mean squared error",
-                x_label="steps",
-                y_label="loss",
-                tensors=["logits"],
-                log_y=True,
-                marker=(now, float(run.losses[now])),
-            ),
-            pictures.wandering(run, last),
-        ),
-        readouts(
-            [
-                ("loss", short(run.losses[now])),
-                ("error (root of it)", short(np.sqrt(run.losses[now]))),
-                ("kinks inside", f"{len(inside)} of {neurons}"),
-                ("dead neurons", f"{deaths} of {neurons}"),
-            ]
-        ),
-    )
-    data = {"losses": run.losses, "deaths": run.deaths, "output": out, "kinks": kinks}
+    picture = pictures.learned(run, now, last)
+    data = {"losses": run.losses, "deaths": run.deaths, "output": run.output(now), "kinks": run.kinks(now)}
     most = {"step": max(last, 1)}
     return (
         picture,
@@ -594,28 +559,10 @@ GATE_AT, VALUE_AT = np.linspace(-6, 6, 25), np.linspace(4, -4, 9)
 def gate(value: float, gate: float, form: str) -> tuple[Any, ...]:
     v, g = np.array(value), np.array(gate)
     found = engine_gates.gated(v, g, form)
-    gates, values = np.linspace(-6, 6, 121), np.linspace(-4, 4, 41)
     surface = engine_gates.gated(VALUE_AT[:, None], GATE_AT[None], form).output
     out, name = float(found.output), FORMS[form]
     picture = stack(
-        row(
-            curve(
-                [("output", gates, engine_gates.gated(v, gates, form).output)],
-                title=f"Output while the gate moves (value {short(value)})",
-                x_label="gate",
-                y_label="output",
-                tensors=["ffn"],
-                marker=(gate, out),
-            ),
-            curve(
-                [("output", values, engine_gates.gated(values, g, form).output)],
-                title=f"Output while the value moves (gate {short(gate)})",
-                x_label="value",
-                y_label="output",
-                tensors=["ffn"],
-                marker=(value, out),
-            ),
-        ),
+        pictures.gate_curves(value, gate, form, out),
         matrix(
             surface,
             "Output for every value (down) and gate (across); the frame is where you are",
