@@ -91,8 +91,12 @@ def effect(model: Model, ids: Sequence[int], change: str) -> dict[str, Array]:
     """
     if len(ids) < 2:
         raise ValueError("A loss needs at least two tokens: the first only serves to predict the second.")
-    trace, layers = Trace("blk.*.ffn.hidden"), model.config.layers
-    logits = model.forward(ids, trace=trace, edit=changes(change, layers))
+    layers = model.config.layers
+    edit = changes(change, layers)
+    trace: Any = Trace("blk.*.ffn.hidden", "logits") if edit else model.trace(ids)
+    if edit:
+        model.forward(ids, trace=trace, edit=edit)
+    logits = trace["logits"]
     return {
         "probabilities": softmax(logits[-1]),
         "surprisals": surprisal(logits[:-1], np.asarray(ids)[1:]),

@@ -328,7 +328,7 @@ def learned(run: learning.Run, now: int, last: int) -> Picture:
 
 def wandering(run: learning.Run, last: int) -> Picture:
     """Where each neuron's sum is zero, step by step; what leaves the picture is not drawn."""
-    steps = np.unique(np.linspace(0, last, 61).astype(int))
+    steps = np.unique(np.linspace(0, last, 41).astype(int))
     paths = run.paths[steps]
     seen = np.abs(paths) <= 1.2 * fits.HIGH
     lines = [(f"neuron {i + 1}", steps[seen[:, i]], paths[seen[:, i], i]) for i in range(paths.shape[1])]

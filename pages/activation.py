@@ -197,17 +197,21 @@ def chosen_kinks(target: str, own: str) -> fits.Kinks:
     return fits.chosen(target_curve(target, own))
 
 
-@lru_cache(maxsize=256)
-def error_curves(target: str, own: str, seed: int) -> dict[str, tuple[Any, Any]]:
-    """For each placement the numbers of neurons and their errors; kept, so that the slider only looks them up."""
+@lru_cache(maxsize=64)
+def planned_errors(target: str, own: str) -> dict[str, tuple[Any, Any]]:
+    """The numbers of neurons and their errors, for the kinks that need no seed; kept, so that sliders look them up."""
     y = target_curve(target, own)
-    each = np.arange(1, fits.MOST + 1)
     one_by_one = fits.errors(y, chosen_kinks(target, own))
     return {
         "even": (np.array(fits.COUNTS), np.array([fits.fit(y, fits.even(n)).error for n in fits.COUNTS])),
-        "chosen": (each[: len(one_by_one)], one_by_one),
-        "random": (each, fits.errors(y, fits.random(fits.MOST, seed))),
+        "chosen": (np.arange(1, len(one_by_one) + 1), one_by_one),
     }
+
+
+@lru_cache(maxsize=256)
+def random_errors(target: str, own: str, seed: int) -> tuple[Any, Any]:
+    """The same for random kinks."""
+    return np.arange(1, fits.MOST + 1), fits.errors(target_curve(target, own), fits.random(fits.MOST, seed))
 
 
 def kinks_for(target: str, own: str, placement: str, n: int, seed: int) -> fits.Kinks:
@@ -283,7 +287,7 @@ def build(neurons: int, shown: int, target: str, placement: str, seed: int, own:
     first = min(shown, used)
     part = fits.as_network(x, found.kinks.first(first), found.weights[:first], found.constant)
     at = np.clip(found.kinks.at[:first], fits.LOW, fits.HIGH)
-    every = error_curves(target, own, seed)
+    every = {**planned_errors(target, own), "random": random_errors(target, own, seed)}
     whole = "their sum" if first == used else f"the first {first} of {used}"
     picture = stack(
         curve(
@@ -750,9 +754,10 @@ def changed(model: Model, ids: tuple[int, ...], change: str) -> dict[str, np.nda
 def silence(sentence: str, change: str) -> tuple[Any, ...]:
     reading = read(sentence, least=2)
     plain, after = (changed(reading.model, reading.ids, name) for name in ("none", change))
-    best = np.argsort(-plain["probabilities"], kind="stable")[:3]
-    new = np.argsort(-after["probabilities"], kind="stable")[:3]
-    shown = list(dict.fromkeys([*best.tolist(), *new.tolist()]))
+    best, new = (
+        [token for _, token, _ in engine_gates.strongest(found["probabilities"][None], 3)] for found in (plain, after)
+    )
+    shown = list(dict.fromkeys([*best, *new]))
     names = [spoken(piece(i)) for i in shown]
     losses = [float(found["surprisals"].mean()) for found in (plain, after)]
     off = float(after["off"].mean())
@@ -768,8 +773,8 @@ def silence(sentence: str, change: str) -> tuple[Any, ...]:
         ),
     )
     first = f"{off:.0%} of all neurons are silenced. " if change.startswith("below") else ""
-    same = shown[0] == int(new[0])
-    names_now = f"still “{names[0]}”" if same else f"“{spoken(piece(int(new[0])))}” instead of “{names[0]}”"
+    same = shown[0] == new[0]
+    names_now = f"still “{names[0]}”" if same else f"“{spoken(piece(new[0]))}” instead of “{names[0]}”"
     worse = losses[1] - losses[0]
     text = (
         f"{reading.note}{first}The model's first choice is {names_now}. The loss on your sentence goes from "
