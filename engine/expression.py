@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from typing import Any, SupportsFloat
 
 import numpy as np
+from jaxtyping import Float
 
 from engine.activation import relu, sigmoid
+from engine.arrays import Array
 from engine.backpropagation import Graph, Traced, history, trace
 from engine.derivatives import RULES
 from engine.formulas import FORMULAS, describe, number
@@ -71,7 +73,7 @@ def parse(text: str) -> Expression:
     _check(tree)
     names = sorted({token for token in tokens if len(token) == 1 and token.isalpha()})
     if not names:
-        raise ValueError("The expression needs at least one name, such as a: a gradient is taken by a name.")
+        raise ValueError("The expression needs at least one name, such as a or x.")
     return Expression(text, tuple(names), tree)
 
 
@@ -92,6 +94,25 @@ def expression_graph(expression: str | Expression, values: Mapping[str, Supports
     if not np.all(np.isfinite(slopes)):
         raise ValueError("The result is finite, but at these values its gradient is infinite or undefined.")
     return graph
+
+
+def evaluate(expression: str | Expression, values: Mapping[str, Float[Array, "n"]]) -> Float[Array, "n"]:
+    """The expression at many values at once, without a graph: {"x": an array} -> an array.
+
+    Raises ValueError with a plain sentence when the text is outside the grammar, uses other names than those given, or
+    is infinite or undefined at one of the values.
+    """
+    if isinstance(expression, str):
+        expression = parse(expression)
+    if other := sorted(set(expression.names) - set(values)):
+        raise ValueError(f"Only {', '.join(values)} can be used as a name here, not {', '.join(other)}.")
+    with np.errstate(all="ignore"):  # what is not finite is reported in words
+        result = np.asarray(_evaluate(expression.tree, values), dtype=np.float64)
+    if not np.all(np.isfinite(result)):
+        at = int(np.argmin(np.isfinite(result)))
+        where = ", ".join(f"{name} = {number(values[name][at])}" for name in expression.names)
+        raise ValueError(f"At {where} the expression is infinite or undefined.")
+    return result
 
 
 def _tokens(text: str) -> list[str]:
@@ -131,7 +152,7 @@ def _check(node: ast.AST) -> None:
         _check(child)
 
 
-def _evaluate(node: ast.expr, names: Mapping[str, Traced]) -> Any:
+def _evaluate(node: ast.expr, names: Mapping[str, Any]) -> Any:
     match node:
         case ast.BinOp(left=left, op=op, right=right):
             return _compute(OPERATORS[type(op)], _evaluate(left, names), _evaluate(right, names))
@@ -152,13 +173,13 @@ def _compute(function: Callable[..., Any], *arguments: Any) -> Any:
     if any(isinstance(argument, Traced) for argument in arguments):
         return record(function, arguments, {})
     result = function(*arguments)
-    if not np.isfinite(result):
+    if np.ndim(result) == 0 and not np.isfinite(result):
         raise ValueError("A part made of numbers alone is infinite or undefined.")
     return result
 
 
 def _check_exponent(exponent: Any) -> None:
-    size = abs(float(exponent.value if isinstance(exponent, Traced) else exponent))
+    size = float(np.max(np.abs(exponent.value if isinstance(exponent, Traced) else exponent)))
     if size > MAX_EXPONENT:
         raise ValueError(f"Exponents may be at most {MAX_EXPONENT}; one here is {number(size)}.")
 

@@ -18,11 +18,11 @@
       const tensor = (p.tensors || [])[k] || SERIES[k % SERIES.length];
       const at = s.x.map((v, i) => [x.at(v), y.at(s.y[i])]).filter((q) => isFinite(q[0]) && isFinite(q[1]));
       const alone = (p.dots || []).includes(k);
-      if (at.length > 1 && !alone) root.append(svg("polyline", { points: at.map((q) => q.map((v) => v.toFixed(1)).join(",")).join(" "), class: "series t-" + tensor, "stroke-dasharray": k % 2 ? "7 3" : null }));
+      if (at.length > 1 && !alone) root.append(svg("polyline", { points: at.map((q) => q.map((v) => v.toFixed(1)).join(",")).join(" "), class: "series t-" + tensor, "stroke-dasharray": k % 2 && !p.family ? "7 3" : null, style: p.family ? "stroke-width:1.3" : null }));
       if (p.points || alone || at.length === 1) at.forEach((q) => root.append(svg("circle", { cx: q[0], cy: q[1], r: 3.5, class: "dot t-" + tensor })));
     });
     if (p.marker && isFinite(y.at(p.marker[1]))) root.append(svg("circle", { cx: x.at(p.marker[0]), cy: y.at(p.marker[1]), r: 6, class: "marker" }));
-    const names = p.series.length > 1 ? el("div", { class: "legend" }, ...p.series.map((s, k) => el("span", { class: "t-" + ((p.tensors || [])[k] || SERIES[k % SERIES.length]) }, ((p.dots || []).includes(k) ? "● " : k % 2 ? "╌ " : "─ ") + s.name))) : "";
+    const names = p.series.length > 1 && !p.family ? el("div", { class: "legend" }, ...p.series.map((s, k) => el("span", { class: "t-" + ((p.tensors || [])[k] || SERIES[k % SERIES.length]) }, ((p.dots || []).includes(k) ? "● " : k % 2 ? "╌ " : "─ ") + s.name))) : "";
     body(node).replaceChildren(root, names);
   };
 
@@ -58,11 +58,11 @@
     const x = scale(p.edges.concat(p.marker === undefined ? [] : [p.marker]), box.left, width - box.right);
     const y = scale([0, ...p.values], height - box.bottom, box.top);
     axes(root, p, x, y, box, width, height);
-    const ground = y.at(0);
+    const ground = y.at(0), ranges = p.shade && (Array.isArray(p.shade[0]) ? p.shade : [p.shade]);
     p.values.forEach((count, i) => {
       const from = x.at(p.edges[i]), to = x.at(p.edges[i + 1]), top = y.at(count), middle = (p.edges[i] + p.edges[i + 1]) / 2;
       if (![from, to, top].every(isFinite)) return;
-      const chosen = !p.shade || (middle >= p.shade[0] && middle <= p.shade[1]);
+      const chosen = !ranges || ranges.some(([low, high]) => middle >= low && middle <= high);
       root.append(svg("rect", { x: from, y: top, width: Math.max(0.5, to - from - 0.6), height: Math.max(0, ground - top), class: "upright" + (chosen ? "" : " faint") }, svg("title", {}, `${short(p.edges[i])} to ${short(p.edges[i + 1])}: ${G.number(count)}`)));
     });
     if (typeof p.marker === "number") root.append(line(x.at(p.marker), box.top, x.at(p.marker), ground, "marker-line"));

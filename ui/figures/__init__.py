@@ -160,8 +160,12 @@ def curve(
     log_y: bool = False,
     points: bool = False,
     dots: Sequence[int] = (),
+    family: bool = False,
 ) -> Picture:
-    """Lines (name, x, y) over shared axes, with an optional live marker; the series in `dots` are points alone."""
+    """Lines (name, x, y) over shared axes, with an optional live marker; the series in `dots` are points alone.
+
+    A `family` is many lines of one kind: thin, undashed and without a legend.
+    """
     return _without_empty(
         kind="curve",
         title=title,
@@ -174,6 +178,7 @@ def curve(
         log_y=log_y or None,
         points=points or None,
         dots=list(dots),
+        family=family or None,
     )
 
 
@@ -186,9 +191,12 @@ def histogram(
     x_label: str = "",
     y_label: str = "",
     marker: float | None = None,
-    shade: tuple[float, float] | None = None,
+    shade: tuple[float, float] | Sequence[tuple[float, float]] | None = None,
 ) -> Picture:
-    """Upright bars between `edges` (one more than `counts`); a `marker` line at x, the bars inside `shade` filled."""
+    """Upright bars between `edges` (one more than `counts`); a `marker` line at x, the bars inside `shade` filled.
+
+    `shade` is a range of x, or a list of such ranges.
+    """
     return _without_empty(
         kind="histogram",
         title=title,
