@@ -18,10 +18,10 @@ from jaxtyping import Float, Int
 from engine.arrays import Array
 from engine.edits import Edit, Trace, switch_off_head
 from engine.model import Model
-from engine.sampling import surprisal
+from engine.sampling import softmax, surprisal
 
 Head = tuple[int, int]  # layer, and number within the layer
-PERIOD = 24  # random tokens before they repeat
+PERIOD = 20  # random tokens before they repeat
 SPECIAL = 17  # the first ids of SmolLM2's vocabulary are special tokens, which no text contains
 
 
@@ -53,6 +53,8 @@ class Repeated:
     weights: Float[Array, "layers heads T T"]
     surprisal: Float[Array, " predicted"]  # of each token but the first, in nats
     induction: Float[Array, "layers heads"]
+    guesses: Int[Array, "T 5"]  # the five likeliest next tokens after each position, best first
+    chances: Float[Array, "T 5"]  # their probabilities
 
 
 def read_repeated(model: Model, seed: int, period: int = PERIOD) -> Repeated:
@@ -64,7 +66,9 @@ def read_repeated(model: Model, seed: int, period: int = PERIOD) -> Repeated:
         trace = Trace("blk.*.attn.weights")
         logits = model.forward(ids, trace=trace)
         weights = np.stack([trace[f"blk.{i}.attn.weights"] for i in range(model.config.layers)])
-        return ids, weights, surprisal(logits[:-1], ids[1:]), induction_score(weights, period)
+        best = np.argsort(-logits, axis=-1)[:, :5]
+        chances = np.take_along_axis(softmax(logits), best, axis=-1)
+        return ids, weights, surprisal(logits[:-1], ids[1:]), induction_score(weights, period), best, chances
 
     return Repeated(*model.memo.get(key, run))
 
@@ -79,6 +83,14 @@ def random_heads(seed: int, count: int, among: Sequence[Head]) -> list[Head]:
     """`count` different heads drawn at random: the control for an experiment with chosen ones."""
     drawn = np.random.default_rng(seed).choice(len(among), size=count, replace=False)
     return sorted(among[int(at)] for at in drawn)
+
+
+def by_shared_keys(heads: Iterable[Head], group: int) -> list[list[Head]]:
+    """Those of the heads that read one key/value head together; `group` query heads share one. Lists of 2 or more."""
+    shared: dict[Head, list[Head]] = {}
+    for layer, head in sorted(heads):
+        shared.setdefault((layer, head // group), []).append((layer, head))
+    return [together for together in shared.values() if len(together) > 1]
 
 
 def without_heads(heads: Iterable[Head]) -> Edit:

@@ -87,6 +87,9 @@ W_V = np.stack([_columns(*({trait: 1.0} for trait in taken)) for taken in TAKEN]
 W_O = np.concatenate([_columns(*({trait: 1.0} for trait in taken)).T * size
                       for taken, size in zip(TAKEN, (0.2, 1.0, 1.0, 1.0), strict=True)])  # fmt: skip
 
+OUTPUTS = {"hand": W_O, "identity": np.eye(12),
+           "random": np.random.default_rng(0).normal(size=(12, 12)) / 12**0.5}  # fmt: skip
+
 PROJECTIONS = {"own": "Each head its own", "swapped": "Heads 1 and 3 swap theirs",
                "same-qk": "All use head 3's queries and keys", "same": "All use head 3's, values too"}  # fmt: skip
 _TAKES_FROM = {"own": ((0, 1, 2, 3), (0, 1, 2, 3)), "swapped": ((2, 1, 0, 3), (2, 1, 0, 3)),

@@ -199,3 +199,42 @@ def test_copying_needs_the_induction_heads_and_not_others(smollm2, seed):
     _, control = study.copied(study.ablate(smollm2, IDS, others, seed).repeated)
     assert without > whole + 4
     assert control < whole + 1.5
+
+
+# What the page says of the model's heads, whichever random tokens a reader chooses ------------------------------------
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("seed", range(5))
+def test_three_strong_induction_heads_read_one_key_value_head(smollm2, seed):
+    read = study.read_repeated(smollm2, seed)
+    best = study.ranked(read.induction)
+    assert best[0] == (18, 6)
+    assert {(17, 3), (17, 4), (17, 5)} <= set(best[:5])
+    assert [(17, 3), (17, 4), (17, 5)] in study.by_shared_keys(best[:6], 3)
+    first, second = study.copied(read.surprisal)
+    assert first > np.log(49152), "random tokens surprise it more than even guessing would"
+    assert second < 0.4 * first
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("seed", range(5))
+def test_copying_also_needs_the_head_that_looks_one_token_back(smollm2, seed):
+    read = study.read_repeated(smollm2, seed)
+    assert study.ranked(previous_token_share(read.weights))[0] == (16, 0)
+    _, whole = study.copied(read.surprisal)
+    _, without = study.copied(study.ablate(smollm2, IDS, [(16, 0)], seed).repeated)
+    assert without > 1.5 * whole + 1
+
+
+@pytest.mark.model
+def test_the_guesses_are_the_likeliest_tokens(smollm2):
+    read = study.read_repeated(smollm2, 0)
+    p = np.exp(log_softmax(smollm2.forward(read.ids).astype(np.float64)))
+    np.testing.assert_allclose(read.chances, np.sort(p, axis=-1)[:, :-6:-1], rtol=1e-3)
+    np.testing.assert_allclose(np.take_along_axis(p, read.guesses, -1), read.chances, rtol=1e-3)
+
+
+def test_heads_that_share_keys():
+    heads = [(17, 5), (18, 6), (17, 3), (2, 2), (2, 3), (18, 8)]
+    assert study.by_shared_keys(heads, 3) == [[(17, 3), (17, 5)], [(18, 6), (18, 8)]]

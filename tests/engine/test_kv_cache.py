@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.kv_cache import KVCache, bytes_per_token
+from engine.kv_cache import KVCache, bytes_per_token, with_every_sharing
 from engine.ledger import CONFIGS
 
 
@@ -23,3 +23,11 @@ def test_equals_the_arrays_of_a_cache(name):
     cache = KVCache(config.layers, config.kv_heads, 4, config.head_dim, np.float16)
     cache.advance(3)
     assert cache.nbytes == 3 * bytes_per_token(config, 2)
+
+
+def test_sharing_only_divides_the_cache():
+    options = with_every_sharing(CONFIGS["Llama 3.1 8B"])
+    assert [option.kv_heads for option in options] == [32, 16, 8, 4, 2, 1]
+    sizes = [bytes_per_token(option) for option in options]
+    assert sizes == [sizes[-1] * option.kv_heads for option in options]
+    assert CONFIGS["Llama 3.1 8B"] in options
