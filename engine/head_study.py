@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from engine.arrays import Array
+from engine.attention_study import previous_token_share
 from engine.edits import Edit, Trace, switch_off_head
 from engine.model import Model
 from engine.sampling import softmax, surprisal
@@ -47,7 +48,7 @@ def induction_score(weights: Float[Array, "... T T"], period: int) -> Float[Arra
 
 @dataclass(frozen=True)
 class Repeated:
-    """The model's reading of random tokens that repeat: 2 · period tokens."""
+    """The model's reading of a text that comes twice: 2 · period tokens."""
 
     ids: Int[Array, "T"]
     weights: Float[Array, "layers heads T T"]
@@ -57,20 +58,27 @@ class Repeated:
     chances: Float[Array, "T 5"]  # their probabilities
 
 
-def read_repeated(model: Model, seed: int, period: int = PERIOD) -> Repeated:
-    """Run the model over random tokens twice, and score its heads; kept by the model, so that it happens once."""
-    key = "read_repeated", str(model.weights.embedding.dtype), seed, period
+def read_twice(model: Model, once: Sequence[int] | Int[Array, "period"]) -> Repeated:
+    """Run the model over a text twice in a row, and score its heads; kept by the model, so that it happens once.
+
+    Raises ValueError for fewer than two tokens.
+    """
+    text = tuple(map(int, once))
 
     def run() -> tuple[np.ndarray, ...]:
-        ids = repeated_random_ids(seed, period, model.config.vocabulary)
-        trace = Trace("blk.*.attn.weights")
+        ids, trace = np.array(text + text), Trace("blk.*.attn.weights")
         logits = model.forward(ids, trace=trace)
         weights = np.stack([trace[f"blk.{i}.attn.weights"] for i in range(model.config.layers)])
         best = np.argsort(-logits, axis=-1)[:, :5]
         chances = np.take_along_axis(softmax(logits), best, axis=-1)
-        return ids, weights, surprisal(logits[:-1], ids[1:]), induction_score(weights, period), best, chances
+        return ids, weights, surprisal(logits[:-1], ids[1:]), induction_score(weights, len(text)), best, chances
 
-    return Repeated(*model.memo.get(key, run))
+    return Repeated(*model.memo.get(("read_twice", str(model.weights.embedding.dtype), text), run))
+
+
+def read_repeated(model: Model, seed: int, period: int = PERIOD) -> Repeated:
+    """Run the model over random tokens that come twice."""
+    return read_twice(model, repeated_random_ids(seed, period, model.config.vocabulary)[:period])
 
 
 def ranked(scores: Float[Array, "layers heads"]) -> list[Head]:
@@ -133,3 +141,30 @@ def copied(surprisals: Float[Array, " repeated"]) -> tuple[float, float]:
     """
     period = (len(surprisals) + 1) // 2
     return float(np.mean(surprisals[: period - 1])), float(np.mean(surprisals[period:]))
+
+
+def compare(whole: Ablation, without: Ablation) -> dict[str, tuple[float, float]]:
+    """Mean surprisal before and after, in nats, of the text and of the random tokens' first and second time."""
+    first, second = zip(copied(whole.repeated), copied(without.repeated), strict=True)
+    text = float(np.mean(whole.text)), float(np.mean(without.text))
+    return {"your text": text, "random tokens, first time": first, "random tokens, second time": second}
+
+
+def choose(model: Model, which: str, count: int, seed: int, one: Head) -> list[Head]:
+    """Heads to switch off: `count` of "induction", "previous" or "random"; "one", its "layer", or "none".
+
+    Both rankings are measured on the repeated random tokens of `seed`. Random heads are drawn from all but the 20
+    strongest induction heads, so that they are a control. Raises ValueError for other words.
+    """
+    if which in ("one", "layer", "none"):
+        in_layer = [(one[0], head) for head in range(model.config.heads)]
+        return {"one": [one], "layer": in_layer, "none": []}[which]
+    read = read_repeated(model, seed)
+    by_induction = ranked(read.induction)
+    if which == "random":
+        return random_heads(seed, count, by_induction[20:])
+    if which == "previous":
+        return ranked(previous_token_share(read.weights))[:count]
+    if which == "induction":
+        return by_induction[:count]
+    raise ValueError(f"There is no set of heads called {which!r}.")

@@ -238,3 +238,13 @@ def test_the_guesses_are_the_likeliest_tokens(smollm2):
 def test_heads_that_share_keys():
     heads = [(17, 5), (18, 6), (17, 3), (2, 2), (2, 3), (18, 8)]
     assert study.by_shared_keys(heads, 3) == [[(17, 3), (17, 5)], [(18, 6), (18, 8)]]
+
+
+@pytest.mark.model
+def test_any_text_can_be_read_twice(smollm2):
+    read = study.read_twice(smollm2, IDS)
+    assert read.ids.tolist() == IDS + IDS
+    np.testing.assert_allclose(read.surprisal[: len(IDS) - 1], smollm2.surprisal(IDS), atol=1e-3)
+    first, second = study.copied(read.surprisal)
+    assert second < first
+    assert study.read_twice(smollm2, IDS).weights is read.weights, "kept"
