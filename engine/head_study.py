@@ -9,8 +9,9 @@ al. 2022, "In-context Learning and Induction Heads", arXiv:2209.11895.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -56,6 +57,7 @@ class Repeated:
     induction: Float[Array, "layers heads"]
     guesses: Int[Array, "T 5"]  # the five likeliest next tokens after each position, best first
     chances: Float[Array, "T 5"]  # their probabilities
+    before: Mapping[str, Array]  # positions and streams, where a run with an edit can start (`Model.rerun`)
 
 
 def read_twice(model: Model, once: Sequence[int] | Int[Array, "period"]) -> Repeated:
@@ -65,15 +67,24 @@ def read_twice(model: Model, once: Sequence[int] | Int[Array, "period"]) -> Repe
     """
     text = tuple(map(int, once))
 
-    def run() -> tuple[np.ndarray, ...]:
-        ids, trace = np.array(text + text), Trace("blk.*.attn.weights")
+    def run() -> tuple[Any, ...]:
+        ids, trace = np.array(text + text), Trace("blk.*.attn.weights", "blk.*.resid", "positions")
         logits = model.forward(ids, trace=trace)
         weights = np.stack([trace[f"blk.{i}.attn.weights"] for i in range(model.config.layers)])
-        best = np.argsort(-logits, axis=-1)[:, :5]
+        best = _likeliest(logits, 5)
         chances = np.take_along_axis(softmax(logits), best, axis=-1)
-        return ids, weights, surprisal(logits[:-1], ids[1:]), induction_score(weights, len(text)), best, chances
+        before = {name: trace[name] for name in trace if not name.endswith((".weights", ".attn.resid"))}
+        losses = surprisal(logits[:-1], ids[1:])
+        return ids, weights, losses, induction_score(weights, len(text)), best, chances, before
 
     return Repeated(*model.memo.get(("read_twice", str(model.weights.embedding.dtype), text), run))
+
+
+def _likeliest(logits: Float[Array, "T V"], count: int) -> Int[Array, "T count"]:
+    """The ids of the largest logits, best first; only these are put in order, which is ten times faster than all."""
+    some = np.argpartition(-logits, count, axis=-1)[:, :count]
+    order = np.argsort(-np.take_along_axis(logits, some, axis=-1), axis=-1)
+    return np.take_along_axis(some, order, axis=-1)
 
 
 def read_repeated(model: Model, seed: int, period: int = PERIOD) -> Repeated:
@@ -124,11 +135,15 @@ def ablate(model: Model, ids: Sequence[int], heads: Iterable[Head], seed: int = 
     text, dtype = tuple(map(int, ids)), str(model.weights.embedding.dtype)
 
     def after_text() -> tuple[np.ndarray, ...]:
-        logits = model.forward(text, edit=without_heads(off))
+        before = model.trace(text)
+        logits = model.rerun(text, before, without_heads(off)) if off else before["logits"]
         return np.copy(logits[-1]), surprisal(logits[:-1], np.array(text[1:], int))
 
     def of_repeated() -> np.ndarray:
-        return model.surprisal(repeated_random_ids(seed, period, model.config.vocabulary), without_heads(off))
+        read = read_repeated(model, seed, period)
+        if not off:
+            return read.surprisal
+        return surprisal(model.rerun(read.ids, read.before, without_heads(off))[:-1], read.ids[1:])
 
     last, text_surprisal = model.memo.get(("ablate", dtype, text, off), after_text)
     return Ablation(last, text_surprisal, model.memo.get(("ablate", dtype, seed, period, off), of_repeated))

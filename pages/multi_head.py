@@ -35,7 +35,7 @@ from ui.figures import (
     tokens,
 )
 from ui.lab import Preset
-from ui.mathml import number
+from ui.mathml import number, signed
 
 chapter = Chapter(__name__, Path(__file__).parent)
 
@@ -75,11 +75,19 @@ SIDE_BY_SIDE = [f"{head + 1}·{trait}" for head, taken in enumerate(words.TAKEN)
         ),
         Preset(
             "Swap two heads",
-            {"projections": "swapped"},
+            {"projections": "swapped", "example": "speeding", "word": -1},
             "Head 1 now does what head 3 did: the job sits in the matrices.",
         ),
-        Preset("Look alike, take different", {"projections": "same-qk"}, "One pattern, four different values."),
-        Preset("All heads become one", {"projections": "same"}, "Four times the work for a single answer."),
+        Preset(
+            "Look alike, take different",
+            {"projections": "same-qk", "example": "speeding", "word": -1},
+            "One pattern, four different values.",
+        ),
+        Preset(
+            "All heads become one",
+            {"projections": "same", "example": "speeding", "word": -1},
+            "Four times the work for a single answer.",
+        ),
         Preset(
             "Fooled",
             {"example": "short", "head": 1, "word": -1, "projections": "own"},
@@ -94,51 +102,49 @@ def heads(example: str, projections: str, causal: bool, matrices: bool, head: in
     at, h = within(word, count), within(head, 4)
     asker, weights, scores = names[at], result.attention.weights, result.attention.masked
     axes = [str(i + 1) for i in range(3)]
-    open_matrices = row(
-        *(
-            matrix(w[h], f"{label} of head {h + 1} (12 × 3)", tensor, name, rows=words.TRAITS, columns=axes, digits=2)
-            for w, label, tensor, name in (
-                (result.w_q, "W_Q", "q", "w_q"),
-                (result.w_k, "W_K", "k", "w_k"),
-                (result.w_v, "W_V", "v", "w_v"),
-            )
+    taken = words.TAKEN[h] if projections == "own" else axes
+    shown = [
+        ("W_Q", result.w_q[h], "q", matrix(
+            result.q[h, at], "q = x W_Q: (1 × 12)(12 × 3) → (1 × 3)", "q", columns=axes, digits=2,
+            product=("x", "W_Q") if matrices else None,
+        )),
+        ("W_K", result.w_k[h], "k", matrix(
+            result.k[h], f"K = X W_K: ({count} × 12)(12 × 3) → ({count} × 3)", "k", rows=names, columns=axes, digits=2,
+            key_rows="token",
+        )),
+        ("W_V", result.w_v[h], "v", matrix(
+            result.v[h], f"V = X W_V: ({count} × 12)(12 × 3) → ({count} × 3)", "v", rows=names, columns=taken, digits=2,
+            key_rows="token",
+        )),
+    ]  # fmt: skip
+    projected = [
+        stack(
+            *(
+                [
+                    matrix(
+                        w, f"{label} of head {h + 1} (12 × 3)", tensor, label, rows=words.TRAITS, columns=axes, digits=1
+                    )
+                ]
+                if matrices
+                else []
+            ),
+            made,
         )
-    )
+        for label, w, tensor, made in shown
+    ]
     path = [
         matrix(
             result.x[at],
-            f"X, the row of “{asker}” (1 × 12 of {count} × 12)",
+            f"x, the row of “{asker}” in X: 1 × 12 of {count} × 12",
             "resid",
             "x",
             columns=words.TRAITS,
             digits=2,
         ),
-        *([open_matrices] if matrices else []),
-        row(
-            matrix(
-                result.q[h, at],
-                "q = x W_Q (1 × 3)",
-                "q",
-                columns=axes,
-                digits=2,
-                product=("x", "w_q") if matrices else None,
-            ),
-            sign("↘"),
-            matrix(result.k[h], f"K = X W_K ({count} × 3)", "k", rows=names, columns=axes, digits=2, key_rows="token"),
-            matrix(
-                result.v[h],
-                f"V = X W_V ({count} × 3)",
-                "v",
-                rows=names,
-                columns=words.TAKEN[h] if projections == "own" else axes,
-                digits=2,
-                key_rows="token",
-            ),
-        ),
-        sign(f"↓  q Kᵀ / √3:  (1 × 3)(3 × {count}) → (1 × {count})"),
+        row(*projected),
         matrix(
             scores[h, at],
-            "Scores",
+            f"Scores: q Kᵀ / √3, (1 × 3)(3 × {count}) → (1 × {count})",
             "attn",
             "scores",
             columns=names,
@@ -148,23 +154,28 @@ def heads(example: str, projections: str, causal: bool, matrices: bool, head: in
             digits=2,
             key_columns="token",
         ),
-        sign(f"↓  softmax:  (1 × {count}) → (1 × {count}), sum 1"),
         matrix(
-            weights[h, at], "Weights", "attn", "weights", columns=names, scale="share", digits=3, key_columns="token"
+            weights[h, at],
+            f"Weights: softmax of the scores, (1 × {count}) → (1 × {count}), sum 1",
+            "attn",
+            "weights",
+            columns=names,
+            scale="share",
+            digits=3,
+            key_columns="token",
         ),
-        sign(f"↓  weights · V:  (1 × {count})({count} × 3) → (1 × 3)"),
         matrix(
             result.found[h, at],
-            f"What head {h + 1} found for “{asker}” (1 × 3)",
+            f"What head {h + 1} found for “{asker}”: weights · V, (1 × {count})({count} × 3) → (1 × 3)",
             "v",
             "found",
-            columns=words.TAKEN[h] if projections == "own" else axes,
+            columns=taken,
             digits=3,
             product=("weights", "v"),
         ),
     ]
     picture = stack(
-        arcs(names, weights[h, at], title=f"Head {h + 1}, click a word to ask", selected=at, pick="word"),
+        arcs(names, weights[h, at], title=f"Head {h + 1}: click a word to ask", selected=at, pick="word"),
         matrix(
             weights[:, at],
             f"Where “{asker}” looks, in all four heads; click a head to open it",
@@ -344,7 +355,7 @@ def join(example: str, output: str, word: int, **switches: bool) -> tuple[Any, .
             digits=3,
             limit=1,
         ),
-        readouts([("largest difference of the two ways, all words", f"{gap:.1e}")]),
+        readouts([("largest difference of the two ways, all words", _tiny(gap))]),
         matrix(
             result.x[at] + result.out[at],
             f"The stream of “{names[at]}” afterwards: x + output",
@@ -359,13 +370,19 @@ def join(example: str, output: str, word: int, **switches: bool) -> tuple[Any, .
     most, least = int(np.argmax(writes)), int(np.argmin(writes))
     sentence = (
         f"For “{names[at]}”, head {most + 1} writes the most (length {writes[most]:.3g}), head {least + 1} the least "
-        f"({writes[least]:.2g}). Joined and multiplied, or multiplied and summed: the same numbers, to {gap:.0e}."
+        f"({writes[least]:.2g}). Joined and multiplied, or multiplied and summed: "
+        + ("the same numbers, to the last digit." if not gap else f"the same numbers, up to rounding of {_tiny(gap)}.")
     )
     column = int(np.argmax(np.abs(result.out[at])))
-    terms = " + ".join(rf"({number(part, 3)})" for part in result.parts[:, at, column])
+    first, *others = result.parts[:, at, column]
+    terms = " ".join([number(first, 3), *(signed(part, 3) for part in others)])
     trait = words.TRAITS[column].split()[0]
     formula = rf"\resid{{\text{{{trait}}}}} = {terms} = \resid{{{number(result.out[at, column])}}}"
     return picture, sentence, formula, {"parts": result.parts, "out": result.out, "joined": result.joined}
+
+
+def _tiny(gap: float) -> str:
+    return f"{gap:.0e}" if gap else "0"
 
 
 QUERY_HEADS = 9
@@ -421,7 +438,7 @@ def sharing(kv_heads: str, seed: int, head: int) -> tuple[Any, ...]:
     h = head if 0 <= head < QUERY_HEADS else group * within(head - QUERY_HEADS, count)
     gap = float(np.max(np.abs(grouped - repeated)))
     names = [f"token {i + 1}" for i in range(4)]
-    together = ", ".join(str(i) for i in range(QUERY_HEADS) if reads[i] == reads[h])
+    others = ", ".join(str(i) for i in range(QUERY_HEADS) if reads[i] == reads[h] and i != h)
     picture = stack(
         _readers(count, group, h),
         row(
@@ -435,15 +452,15 @@ def sharing(kv_heads: str, seed: int, head: int) -> tuple[Any, ...]:
         ),
         readouts(
             [
-                ("largest difference, all 9 heads", f"{gap:g}"),
+                ("largest difference, all 9 heads", _tiny(gap)),
                 ("numbers kept a token", f"{2 * count * 4} instead of {2 * QUERY_HEADS * 4}"),
             ]
         ),
     )
     sentence = (
         f"Query head {h} reads key/value head {reads[h]}"
-        + (f", together with the others of {together}. " if group > 1 else ", and no one else does. ")
-        + f"Copying the shared keys and values for every head changes the result by {gap:g}."
+        + (f", together with {others}. " if group > 1 else ", and no one else does. ")
+        + f"Copying the shared keys and values for every head changes the result by {_tiny(gap)}."
     )
     formula = (
         r"\left\lfloor \frac{h}{H / K} \right\rfloor = "
@@ -607,7 +624,7 @@ SEEDS = {str(seed): f"Seed {seed}" for seed in range(5)}
     presets=[
         Preset("One step back", {"layer": 16, "head": 0}, "A stripe right below the diagonal."),
         Preset("The first token", {"layer": 18, "head": 8}, "A single dark column: it waits there."),
-        Preset("Itself", {"layer": 0, "head": 4}, "The diagonal."),
+        Preset("Itself", {"layer": 11, "head": 6}, "The diagonal."),
         Preset("Wide", {"layer": 0, "head": 1}, "Hardly a pattern: it averages what came before."),
     ],
     height=1020,
@@ -669,7 +686,7 @@ HALF = 24  # tokens of the reader's sentence that are read twice
 @chapter.lab(
     "copying",
     title="The same twice",
-    controls=[Choice("text", "What comes twice", "0", TWICE), Pick("token", "Token", 27)],
+    controls=[Choice("text", "What comes twice", "0", TWICE), Pick("token", "Token", 35)],
     runs=[study.read_twice, study.repeated_random_ids, study.copied, surprisal],
     snippet="""
         from engine.head_study import PERIOD, copied, read_twice, repeated_random_ids
@@ -684,7 +701,7 @@ HALF = 24  # tokens of the reader's sentence that are read twice
     provenance="SmolLM2's real weights, on 20 random tokens or your sentence, twice in a row",
     real=True,
     presets=[
-        Preset("Random tokens", {"text": "0", "token": 27}, "Only copying can help here."),
+        Preset("Random tokens", {"text": "0", "token": 35}, "Only copying can help here."),
         Preset("Where it begins", {"text": "0", "token": 20}, "Nothing tells that the list starts again."),
         Preset(
             "Your sentence, twice", {"text": "own", "token": -1}, "Real text can be guessed a little the first time."
@@ -844,7 +861,7 @@ def ranking(sentence: str, job: str, seed: str, layer: int, head: int) -> tuple[
     text = (
         (reading.note if job != "induction" else "")
         + f"Layer {layer}, head {head} scores {scores[layer, head]:.1%}: place {place} of 270. The median head has "
-        + f"{float(np.median(scores)):.1%}. "
+        + f"{float(np.median(scores)):.1%}; {int(np.sum(scores > 0.5))} heads score above one half. "
         + (
             f"Of the six strongest, {' and '.join(str(h) for _, h in shared[0])} of layer {shared[0][0][0]} read the "
             "same keys and values."
@@ -1008,7 +1025,9 @@ def same_questions() -> str:
     result = words.attend(words.SENTENCES["speeding"], projections="same-qk")
     look = np.array_equal(result.attention.weights[0], result.attention.weights[1])
     bring = np.allclose(result.found[0], result.found[1])
-    return {(True, True): "both", (True, False): "places", (False, True): "finds"}.get((look, bring), "neither")
+    return {(True, True): "both", (True, False): "where they look", (False, True): "what they find"}.get(
+        (look, bring), "neither"
+    )
 
 
 @chapter.answer

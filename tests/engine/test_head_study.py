@@ -11,6 +11,7 @@ from engine.edits import Trace
 from engine.model import load
 from engine.multi_head import head_contributions, split_heads
 from engine.sampling import log_softmax
+from engine.tokenization import encode
 
 rng = np.random.default_rng(22)
 
@@ -173,7 +174,16 @@ def test_nothing_switched_off_is_the_model_itself(smollm2):
     ablated = study.ablate(smollm2, IDS, [], seed=1)
     np.testing.assert_allclose(ablated.text, smollm2.surprisal(IDS), atol=1e-5)
     np.testing.assert_allclose(ablated.logits, smollm2.trace(IDS)["logits"][-1], atol=1e-4)
-    np.testing.assert_allclose(ablated.repeated, study.read_repeated(smollm2, 1).surprisal, atol=1e-5)
+    np.testing.assert_allclose(ablated.repeated, smollm2.surprisal(study.repeated_random_ids(1)), atol=1e-5)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("heads", [[(0, 3)], [(16, 0)], [(29, 8)], [(18, 6), (17, 3), (2, 1)]])
+def test_starting_at_the_edited_block_equals_the_whole_run(smollm2, heads):
+    ablated, edit = study.ablate(smollm2, IDS, heads, seed=1), study.without_heads(heads)
+    np.testing.assert_allclose(ablated.logits, smollm2.forward(IDS, edit=edit)[-1], atol=1e-4)
+    repeated = smollm2.surprisal(study.repeated_random_ids(1), edit)
+    np.testing.assert_allclose(ablated.repeated, repeated, atol=1e-4)
 
 
 @pytest.mark.model
@@ -222,9 +232,16 @@ def test_three_strong_induction_heads_read_one_key_value_head(smollm2, seed):
 def test_copying_also_needs_the_head_that_looks_one_token_back(smollm2, seed):
     read = study.read_repeated(smollm2, seed)
     assert study.ranked(previous_token_share(read.weights))[0] == (16, 0)
+    assert read.induction[16, 0] < 0.05, "and does not attend to the copy itself"
     _, whole = study.copied(read.surprisal)
     _, without = study.copied(study.ablate(smollm2, IDS, [(16, 0)], seed).repeated)
     assert without > 1.5 * whole + 1
+
+
+@pytest.mark.model
+def test_the_strongest_induction_head_rests_where_nothing_repeats(smollm2):
+    weights = smollm2.trace(encode("The animal did not cross the street because it was too", "smollm2"))
+    assert first_token_share(weights["blk.18.attn.weights"])[6] > 0.9
 
 
 @pytest.mark.model
