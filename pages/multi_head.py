@@ -863,7 +863,7 @@ def ranking(sentence: str, job: str, seed: str, layer: int, head: int) -> tuple[
         + f"Layer {layer}, head {head} scores {scores[layer, head]:.1%}: place {place} of 270. The median head has "
         + f"{float(np.median(scores)):.1%}; {int(np.sum(scores > 0.5))} heads score above one half. "
         + (
-            f"Of the six strongest, {' and '.join(str(h) for _, h in shared[0])} of layer {shared[0][0][0]} read the "
+            f"Of the six strongest, heads {_listed([h for _, h in shared[0]])} of layer {shared[0][0][0]} read the "
             "same keys and values."
             if shared
             else "No two of the six strongest read the same keys and values."
@@ -877,6 +877,11 @@ def ranking(sentence: str, job: str, seed: str, layer: int, head: int) -> tuple[
         "first": rf"\frac{{1}}{{{steps}}} \sum_{{i=1}}^{{{steps}}} \attn{{w_{{i,\,0}}}} = {score}",
     }[job]
     return picture, text, formula, {"scores": scores}
+
+
+def _listed(heads: list[int]) -> str:
+    """3, 4 and 5."""
+    return ", ".join(map(str, heads[:-1])) + f" and {heads[-1]}"
 
 
 SETS = {

@@ -303,7 +303,8 @@
 
   G.painters.thumbnails = function (node, p) {
     titled(node, p);
-    if (reshaped(node, "thumbnails")) {
+    if (reshaped(node, "thumbnails", p.grid)) {
+      node._cursor = null;
       body(node).replaceChildren(el("canvas", { tabindex: 0, role: "img" }));
       G.listen(node, {
         pointermove(event) { const at = mapAt(node, event); if (at) nameMap(node, at); },
@@ -328,7 +329,7 @@
     const wide = room > 22 * layers, across = wide ? layers : heads, down = wide ? heads : layers;
     const step = Math.min(48, Math.floor((room - left) / across)), width = left + across * step, height = top + down * step;
     node._maps = { wide, step, left, top, across, down };
-    const key = [p.maps, width, ratio, css.getPropertyValue("--share"), css.getPropertyValue("--zero")].join();
+    const key = [p.maps, p.grid, p.size, width, ratio, css.getPropertyValue("--share"), css.getPropertyValue("--zero")].join();
     if (node._mapsKey !== key) { node._mapsKey = key; node._mapsSheet = sheet(p, node._maps, width, height, ratio, css); }
     canvas.width = width * ratio; canvas.height = height * ratio;
     canvas.style.width = width + "px"; canvas.style.height = height + "px";

@@ -89,6 +89,9 @@ EXAMPLES: dict[str, Any] = {
     ),
     "cells": figures.cells([[AWKWARD, ""]], np.float32([[0.5, np.nan]]), title="C", pick=["x", "y"], picked=(0, 1)),
     "stacked": figures.stacked(["a"], [("p", "ffn", np.float32([1]))], title="S", picked=0),
+    "thumbnails": figures.thumbnails(
+        np.full((2, 1, 3, 3), np.nan, np.float32), title=AWKWARD, pick=["x", "y"], picked=[0, 0]
+    ),
     "readouts": figures.readouts([("a", 1)]),
     "table": figures.table(["a"], [[np.float64(0.1)], ["b"], [3]], title="T"),
     "chart": figures.chart([{"x": [1], "y": [2]}], {}, title="P"),

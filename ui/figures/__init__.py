@@ -130,7 +130,7 @@ def thumbnails(
     """
     array = _pooled(np.asarray(maps), THUMBNAIL)
     size = array.shape[-1]
-    levels = np.rint(63 * np.clip(array, 0, 1)).astype(np.uint8)[(..., *np.tril_indices(size))]
+    levels = np.rint(63 * np.clip(np.nan_to_num(array), 0, 1)).astype(np.uint8)[(..., *np.tril_indices(size))]
     return {
         "kind": "thumbnails",
         "title": title,
