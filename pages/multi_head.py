@@ -67,34 +67,38 @@ SIDE_BY_SIDE = [f"{head + 1}·{trait}" for head, taken in enumerate(words.TAKEN)
     """,
     provenance="Hand-set traits and projections; everything after them is computed live",
     presets=[
-        Preset("Who is speeding?", {"example": "speeding", "head": 2, "word": -1, "projections": "own"}, "Head 3."),
+        Preset(
+            "Who is speeding?",
+            {"example": "speeding", "head": 2, "word": -1, "projections": "own", "causal": True},
+            "Head 3.",
+        ),
         Preset(
             "What is the wall like?",
-            {"example": "speeding", "head": 1, "word": 7, "projections": "own"},
+            {"example": "speeding", "head": 1, "word": 7, "projections": "own", "causal": True},
             "Head 2 takes the nearest quality.",
         ),
         Preset(
             "Swap two heads",
-            {"projections": "swapped", "example": "speeding", "word": -1},
+            {"projections": "swapped", "example": "speeding", "head": 2, "word": -1, "causal": True},
             "Head 1 now does what head 3 did: the job sits in the matrices.",
         ),
         Preset(
             "Look alike, take different",
-            {"projections": "same-qk", "example": "speeding", "word": -1},
+            {"projections": "same-qk", "example": "speeding", "head": 2, "word": -1, "causal": True},
             "One pattern, four different values.",
         ),
         Preset(
             "All heads become one",
-            {"projections": "same", "example": "speeding", "word": -1},
+            {"projections": "same", "example": "speeding", "head": 2, "word": -1, "causal": True},
             "Four times the work for a single answer.",
         ),
         Preset(
             "Fooled",
-            {"example": "short", "head": 1, "word": -1, "projections": "own"},
+            {"example": "short", "head": 1, "word": -1, "projections": "own", "causal": True},
             "No quality stands at the wall, so head 2 hands it the car's.",
         ),
     ],
-    height=1150,
+    height=1614,
 )
 def heads(example: str, projections: str, causal: bool, matrices: bool, head: int, word: int) -> tuple[Any, ...]:
     result = words.attend(words.SENTENCES[example], projections=projections, causal=causal)
@@ -232,7 +236,7 @@ def heads(example: str, projections: str, causal: bool, matrices: bool, head: in
         Preset("Make it 56 %", {"bonus": 1.6, "causal": False}, "More is typed in than was computed."),
         Preset("As a decoder sees it", {"bonus": 1.6, "causal": True}, "No bonus gets past minus infinity."),
     ],
-    height=520,
+    height=600,
 )
 def typed_in(bonus: float, causal: bool) -> tuple[Any, ...]:
     result, honest = words.typed_in(bonus, causal=causal), words.typed_in(0.0, causal=causal)
@@ -293,16 +297,16 @@ def typed_in(bonus: float, causal: bool) -> tuple[Any, ...]:
     """,
     provenance="Hand-set traits and projections; everything after them is computed live",
     presets=[
-        Preset("All four", {"on1": True, "on2": True, "on3": True, "on4": True}),
+        Preset("All four", {"output": "hand", "on1": True, "on2": True, "on3": True, "on4": True}),
         Preset(
             "Without head 3",
-            {"on1": True, "on2": True, "on3": False, "on4": True, "word": -1},
+            {"output": "hand", "on1": True, "on2": True, "on3": False, "on4": True, "word": -1},
             "The rest stays as it was, to the last digit.",
         ),
         Preset("W_O = identity", {"output": "identity"}, "Then each head writes into three numbers of its own."),
         Preset("Random W_O", {"output": "random"}, "The two ways agree for any matrix."),
     ],
-    height=1050,
+    height=1108,
 )
 def join(example: str, output: str, word: int, **switches: bool) -> tuple[Any, ...]:
     on = (switches["on1"], switches["on2"], switches["on3"], switches["on4"])
@@ -425,7 +429,7 @@ QUERY_HEADS = 9
         Preset("Grouped", {"kv_heads": "3"}, "Three query heads ask the same keys."),
         Preset("Multi-query", {"kv_heads": "1"}, "Nine questions, one set of answers."),
     ],
-    height=980,
+    height=956,
 )
 def sharing(kv_heads: str, seed: int, head: int) -> tuple[Any, ...]:
     count = int(kv_heads)
@@ -530,7 +534,7 @@ WIDTHS = {"2": "16 bits", "1": "8 bits", "4": "32 bits"}
         Preset("Gemma 2B shares everything", {"model": "Gemma 2B", "power": 13}, "Multi-query: one for all eight."),
         Preset("SmolLM2", {"model": "SmolLM2-135M", "power": 13, "precision": "4"}, "In 32 bits, as it runs here."),
     ],
-    height=620,
+    height=608,
 )
 def cache(model: str, power: int, precision: str) -> tuple[Any, ...]:
     config, count, width = CONFIGS[model], 2**power, int(precision)
@@ -627,7 +631,7 @@ SEEDS = {str(seed): f"Seed {seed}" for seed in range(5)}
         Preset("Itself", {"layer": 11, "head": 6}, "The diagonal."),
         Preset("Wide", {"layer": 0, "head": 1}, "Hardly a pattern: it averages what came before."),
     ],
-    height=1020,
+    height=1049,
 )
 def maps(sentence: str, layer: int, head: int, query: int) -> tuple[Any, ...]:
     reading = read(sentence, least=2)
@@ -707,7 +711,7 @@ HALF = 24  # tokens of the reader's sentence that are read twice
             "Your sentence, twice", {"text": "own", "token": -1}, "Real text can be guessed a little the first time."
         ),
     ],
-    height=760,
+    height=831,
 )
 def copying(sentence: str, text: str, token: int) -> tuple[Any, ...]:
     reading = read(sentence, limit=HALF, least=2)
@@ -813,7 +817,7 @@ JOBS = {
         Preset("One step back", {"job": "previous", "layer": 16, "head": 0}, "One layer before the induction heads."),
         Preset("Is it an induction head?", {"job": "induction", "layer": 16, "head": 0}, "No: it has another stripe."),
     ],
-    height=1150,
+    height=1733,
 )
 def ranking(sentence: str, job: str, seed: str, layer: int, head: int) -> tuple[Any, ...]:
     reading = read(sentence, least=2)
@@ -836,16 +840,6 @@ def ranking(sentence: str, job: str, seed: str, layer: int, head: int) -> tuple[
             picked=[head, layer],
             pick=["head", "layer"],
         ),
-        bars(
-            [f"{i}.{h}" for i, h in order[:10]],
-            [scores[at] for at in order[:10]],
-            title="The ten strongest, as layer.head",
-            tensor="attn",
-            share=True,
-            limit=1,
-            notes=[f"reads key/value head {h // GROUP}" for _, h in order[:10]],
-            marked=[i for i, at in enumerate(order[:10]) if at == (layer, head)],
-        ),
         matrix(
             weights[layer, head],
             f"Layer {layer}, head {head}, on {where}: rows ask, columns are asked",
@@ -855,6 +849,16 @@ def ranking(sentence: str, job: str, seed: str, layer: int, head: int) -> tuple[
             columns=pieces,
             scale="share",
             digits=2,
+        ),
+        bars(
+            [f"{i}.{h}" for i, h in order[:10]],
+            [scores[at] for at in order[:10]],
+            title="The ten strongest, as layer.head",
+            tensor="attn",
+            share=True,
+            limit=1,
+            notes=[f"reads key/value head {h // GROUP}" for _, h in order[:10]],
+            marked=[i for i, at in enumerate(order[:10]) if at == (layer, head)],
         ),
     )
     shared = study.by_shared_keys(order[:6], GROUP)
@@ -925,7 +929,7 @@ SETS = {
         Preset("All of layer 1", {"which": "layer", "layer": 1}, "Early layers carry more than copying."),
         Preset("Twenty at random", {"which": "random", "count": "20"}, "Now your sentence suffers too."),
     ],
-    height=1150,
+    height=1248,
 )
 def switch_off(sentence: str, which: str, count: str, seed: str, layer: int, head: int) -> tuple[Any, ...]:
     reading = read(sentence, least=2)

@@ -200,15 +200,18 @@ def test_reading_repeated_tokens_gives_the_models_own_weights(smollm2):
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", range(5))
 def test_copying_needs_the_induction_heads_and_not_others(smollm2, seed):
     order = study.ranked(study.read_repeated(smollm2, seed).induction)
-    others = study.random_heads(0, 6, order[20:])
+    others = study.random_heads(seed, 6, order[20:])
     _, whole = study.copied(study.ablate(smollm2, IDS, [], seed).repeated)
     _, without = study.copied(study.ablate(smollm2, IDS, order[:6], seed).repeated)
     _, control = study.copied(study.ablate(smollm2, IDS, others, seed).repeated)
     assert without > whole + 4
     assert control < whole + 1.5
+    plain = encode("The animal did not cross the street because it was too", "smollm2")  # repeats nothing but "the"
+    before, after = (study.ablate(smollm2, plain, heads, seed).text.mean() for heads in ([], order[:6]))
+    assert abs(after - before) < 0.15
 
 
 # What the page says of the model's heads, whichever random tokens a reader chooses ------------------------------------
