@@ -821,9 +821,9 @@ JOBS = {
 )
 def ranking(sentence: str, job: str, seed: str, layer: int, head: int) -> tuple[Any, ...]:
     reading = read(sentence, least=2)
-    result = study.read_repeated(reading.model, int(seed))
     layer, head = within(layer, LAYERS), within(head, HEADS)
     if job == "induction":
+        result = study.read_repeated(reading.model, int(seed))
         scores, weights, names, where = result.induction, result.weights, result.ids, "random tokens, twice"
     else:
         measure = {"previous": attention_study.previous_token_share, "first": attention_study.first_token_share}[job]
