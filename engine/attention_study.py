@@ -86,6 +86,13 @@ def previous_token_share(weights: Float[Array, "... T T"]) -> Float[Array, "..."
     return np.mean(np.diagonal(weights, offset=-1, axis1=-2, axis2=-1), axis=-1)
 
 
+def own_token_share(weights: Float[Array, "... T T"]) -> Float[Array, "..."]:
+    """The mean weight that the tokens after the first give to themselves. Raises ValueError for fewer than 2 tokens."""
+    if weights.shape[-2] < 2:
+        raise ValueError("With a single token there is nothing to compare: it attends to itself alone.")
+    return np.mean(np.diagonal(weights, axis1=-2, axis2=-1)[..., 1:], axis=-1)
+
+
 def mean_entropy(weights: Float[Array, "... T S"]) -> Float[Array, "..."]:
     """The mean entropy of the rows of weights, in nats: how many tokens a head looks at at once."""
     return np.mean(entropy(weights), axis=-1)

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
 
 from engine.arrays import Array
+from engine.ledger import Config
+
+
+def bytes_per_token(config: Config, bytes_per_value: float | int = 2) -> float | int:
+    """What one token adds to the cache: a key and a value for each key/value head of each layer.
+
+    Llama 3.1 8B in 16 bits: 2 · 32 layers · 8 heads · 128 numbers · 2 bytes = 131 072.
+    """
+    return 2 * config.layers * config.kv_heads * config.head_dim * bytes_per_value
+
+
+def with_every_sharing(config: Config) -> tuple[Config, ...]:
+    """The same model with each number of key/value heads that its query heads can share evenly, the most first."""
+    counts = [count for count in range(config.heads, 0, -1) if config.heads % count == 0]
+    return tuple(replace(config, kv_heads=count) for count in counts)
 
 
 class KVCache:

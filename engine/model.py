@@ -118,6 +118,21 @@ class Model:
 
         return self.memo.get(("trace", key), run)
 
+    def rerun(
+        self, ids: Ids, before: Mapping[str, Array], edit: Edit, trace: MutableMapping[str, Any] | None = None
+    ) -> Float[Array, "T V"]:
+        """`forward` with an edit, from the trace of the run without: only the blocks from the first edited one on.
+
+        `before` must hold the positions and the stream before that block, and what the edit asks of earlier ones.
+        """
+        first = first_edited_block(edit, self.config.layers)
+        if not first:
+            return self.forward(ids, trace=trace, edit=edit)
+        tap = EditingTap(trace, edit, seen=before)
+        logits = self._from_block(first, before[f"blk.{first - 1}.resid"], before["positions"], tap)
+        tap.check_all_used()
+        return logits
+
     def edited(self, ids: Ids, edit: Edit, key: Hashable) -> Mapping[str, Array]:
         """Every activation of a run with an edit, read-only and kept: `trace(ids)` as it is after the experiment.
 
@@ -128,15 +143,8 @@ class Model:
         before = self.trace(text)
 
         def run() -> dict[str, Array]:
-            first = first_edited_block(edit, self.config.layers)
-            if not first:
-                activations: dict[str, Array] = {}
-                self.forward(text, trace=activations, edit=edit)
-            else:
-                tap = EditingTap({}, edit, seen=before)
-                self._from_block(first, before[f"blk.{first - 1}.resid"], before["positions"], tap)
-                tap.check_all_used()
-                activations = dict(tap.trace or {})
+            activations: dict[str, Array] = {}
+            self.rerun(text, before, edit, activations)
             for array in activations.values():
                 array.setflags(write=False)
             return activations

@@ -30,6 +30,16 @@ def merge_heads(x: Float[Array, "... H T d"]) -> Float[Array, "... T D"]:
     return np.reshape(np.swapaxes(x, -2, -3), (*batch, tokens, heads * head_dim))
 
 
+def head_contributions(found: Float[Array, "... H T d"], w_o: Float[Array, "Hd D"]) -> Float[Array, "... H T D"]:
+    """What each head adds by itself: its own output through its own d rows of w_o. Summed: merge_heads(found) @ w_o.
+
+    A row times a stack of matrices is the sum of its pieces times theirs: so heads write independently of each other
+    (Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits", transformer-circuits.pub).
+    """
+    *_, heads, _, head_dim = found.shape
+    return found @ np.reshape(w_o, (heads, head_dim, w_o.shape[-1]))
+
+
 def grouped_query_attention(
     q: Float[Array, "*batch H T d"],
     k: Float[Array, "*batch K S d"],

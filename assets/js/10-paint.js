@@ -297,6 +297,101 @@
     G.explain(node, node._cursor[0], node._cursor[1], node._picture);
   }
 
+  // ---- thumbnails: many small attention maps on one canvas -----------------------------------------------------------
+
+  const LEVEL = Object.fromEntries([..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"].map((c, i) => [c, i]));
+
+  G.painters.thumbnails = function (node, p) {
+    titled(node, p);
+    if (reshaped(node, "thumbnails", p.grid)) {
+      node._cursor = null;
+      body(node).replaceChildren(el("canvas", { tabindex: 0, role: "img" }));
+      G.listen(node, {
+        pointermove(event) { const at = mapAt(node, event); if (at) nameMap(node, at); },
+        pointerleave: leave,
+        focusout: leave,
+        click(event) { const at = mapAt(node, event); if (at) pickMap(node, at); },
+        keydown: keyMap,
+        focusin() { drawMaps(node, node._cursor || node._picture.picked); nameMap(node, node._cursor || node._picture.picked); },
+      });
+    }
+    const now = body(node).firstChild;
+    now.setAttribute("aria-label", p.title + ". Arrow keys move over the maps, Enter opens one.");
+    drawMaps(node, document.activeElement === now ? node._cursor : null);
+  };
+
+  // Layers run across where there is room for all of them, and down on a phone. What does not change with the picked
+  // map is drawn once and kept.
+  function drawMaps(node, cursor) {
+    const p = node._picture, canvas = body(node).firstChild, pen = canvas.getContext("2d"), css = getComputedStyle(node);
+    const [layers, heads] = p.grid, room = body(node).clientWidth || 640, ratio = window.devicePixelRatio || 1, left = 26, top = 20;
+    node._drawnAt = room;
+    const wide = room > 22 * layers, across = wide ? layers : heads, down = wide ? heads : layers;
+    const step = Math.min(48, Math.floor((room - left) / across)), width = left + across * step, height = top + down * step;
+    node._maps = { wide, step, left, top, across, down };
+    const key = [p.maps, p.grid, p.size, width, ratio, css.getPropertyValue("--share"), css.getPropertyValue("--zero")].join();
+    if (node._mapsKey !== key) { node._mapsKey = key; node._mapsSheet = sheet(p, node._maps, width, height, ratio, css); }
+    canvas.width = width * ratio; canvas.height = height * ratio;
+    canvas.style.width = width + "px"; canvas.style.height = height + "px";
+    pen.drawImage(node._mapsSheet, 0, 0);
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    frame(pen, node._maps, p.picked, css.getPropertyValue("--ink"), 2.5);
+    if (cursor) frame(pen, node._maps, cursor, css.getPropertyValue("--link"), 3);
+  }
+
+  function sheet(p, g, width, height, ratio, css) {
+    const canvas = el("canvas", { width: width * ratio, height: height * ratio }), pen = canvas.getContext("2d"), n = p.size;
+    const each = (n * (n + 1)) / 2, one = el("canvas", { width: n, height: n }), small = one.getContext("2d"), pixels = small.createImageData(n, n);
+    const colours = Array.from({ length: 64 }, (_, level) => G.mix(level / 63, "share")), masked = G.masked();
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+    pen.imageSmoothingEnabled = false;
+    pen.font = `11px ${css.getPropertyValue("--sans")}`; pen.fillStyle = css.getPropertyValue("--quiet"); pen.textBaseline = "middle";
+    const number = (count, draw) => { for (let i = 0; i < count; i++) draw(String(i), i); };
+    pen.textAlign = "center"; number(g.across, (name, i) => pen.fillText(name, g.left + (i + 0.5) * g.step, 10));
+    pen.textAlign = "right"; number(g.down, (name, i) => pen.fillText(name, g.left - 6, g.top + (i + 0.5) * g.step));
+    for (let layer = 0; layer < p.grid[0]; layer++) for (let head = 0; head < p.grid[1]; head++) {
+      let at = (layer * p.grid[1] + head) * each;
+      for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) pixels.data.set([...(j <= i ? colours[LEVEL[p.maps[at++]]] : masked), 255], 4 * (i * n + j));
+      small.putImageData(pixels, 0, 0);
+      const [x, y] = corner(g, [layer, head]);
+      pen.drawImage(one, x, y, g.step - 3, g.step - 3);
+    }
+    return canvas;
+  }
+
+  const corner = (g, [layer, head]) => [g.left + (g.wide ? layer : head) * g.step, g.top + (g.wide ? head : layer) * g.step];
+
+  function frame(pen, g, at, colour, wide) {
+    const [x, y] = corner(g, at);
+    pen.strokeStyle = colour; pen.lineWidth = wide;
+    pen.strokeRect(x - 1, y - 1, g.step - 1, g.step - 1);
+  }
+
+  function mapAt(node, event) {
+    const box = body(node).firstChild.getBoundingClientRect(), g = node._maps;
+    const across = Math.floor((event.clientX - box.left - g.left) / g.step), down = Math.floor((event.clientY - box.top - g.top) / g.step);
+    return across >= 0 && down >= 0 && across < g.across && down < g.down ? (g.wide ? [across, down] : [down, across]) : null;
+  }
+
+  function nameMap(node, at) { node._lab.explain(at.map((number, k) => `${node._picture.names[k]} ${number}`).join(", ")); }
+
+  function pickMap(node, at) {
+    node._cursor = at;
+    G.set(node._lab.id, Object.fromEntries(node._picture.pick.map((name, k) => [name, at[k]])));
+  }
+
+  function keyMap(event) {
+    const node = event.currentTarget, g = node._maps, move = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];
+    const from = node._cursor || node._picture.picked;
+    if (event.key === "Enter" || event.key === " ") { pickMap(node, from); event.preventDefault(); return; }
+    if (!move) return;
+    const [x, y] = g.wide ? move : [move[1], move[0]];
+    node._cursor = [from[0] + x, from[1] + y].map((v, k) => Math.max(0, Math.min(node._picture.grid[k] - 1, v)));
+    drawMaps(node, node._cursor);
+    nameMap(node, node._cursor);
+    event.preventDefault();
+  }
+
   // ---- bars ---------------------------------------------------------------------------------------------------------
 
   G.painters.bars = function (node, p, lab) {

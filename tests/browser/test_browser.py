@@ -691,6 +691,8 @@ def odd_pictures() -> dict[str, Any]:
             arrows=[{"x0": 0.0, "y0": 0.0, "x1": x, "y1": x, "label": ODD_TEXT} for x in BAD], pick="x", picked=1,
         ),
         "round": figures.plane([{"x": 0.0, "y": 0.0}], title="", circle=1.0, limit=2.0),
+        "thumbnails": figures.thumbnails([[[BAD] * 8] * 3] * 2, title=ODD_TEXT, pick=["x", "y"], picked=[1, 2]),
+        "one thumbnail": figures.thumbnails([[[[1.0]]]], title="", pick=["x", "y"], picked=[0, 0]),
         "nothing": figures.plane([], title="", equal=False),
         "row": figures.row(figures.sign("="), figures.words("x"), figures.words("y")),
     }  # fmt: skip

@@ -11,7 +11,7 @@ from engine.backpropagation import gradient_check, trace, value_and_grad
 from engine.block import Block, layer_norm, rms_norm, run_block
 from engine.embeddings import cosine_similarity, lookup
 from engine.feed_forward import mixture_of_experts, mlp, swiglu
-from engine.multi_head import grouped_query_attention, merge_heads, split_heads
+from engine.multi_head import grouped_query_attention, head_contributions, merge_heads, split_heads
 from engine.rope import alibi_bias, rotate, sinusoids
 from engine.sampling import (
     cross_entropy,
@@ -85,6 +85,7 @@ CASES = {
     "grouped-query, unmasked": (lambda q, k, v: grouped_query_attention(q, k, v, causal=False).weights, *HEADS),
     "split_heads": (partial(split_heads, heads=3), normal(2, 4, 6)),
     "merge_heads": (merge_heads, normal(2, 3, 4, 2)),
+    "head_contributions": (head_contributions, normal(2, 3, 4, 2), normal(6, 5)),
     "rope, interleaved": (partial(rotate, positions=POSITIONS, layout="interleaved"), normal(2, 4, 6)),
     "rope, half": (partial(rotate, positions=POSITIONS, layout="half", base=100.0), normal(2, 4, 6)),
     "rope, linear": (partial(rotate, positions=POSITIONS, scaling=("linear", 4.0)), X),

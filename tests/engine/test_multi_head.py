@@ -7,7 +7,7 @@ import pytest
 from function_goldens import assert_equals_golden, given
 
 from engine.attention import attention
-from engine.multi_head import grouped_query_attention, merge_heads, split_heads
+from engine.multi_head import grouped_query_attention, head_contributions, merge_heads, split_heads
 
 rng = np.random.default_rng(9)
 
@@ -83,3 +83,11 @@ def test_uneven_heads_get_a_sentence():
         split_heads(np.zeros((2, 10)), 3)
     with pytest.raises(ValueError, match="5 query heads cannot share 2"):
         grouped_query_attention(np.zeros((5, 1, 4)), np.zeros((2, 1, 4)), np.zeros((2, 1, 4)))
+
+
+def test_what_heads_write_sums_to_the_joined_product():
+    found, w_o = rng.normal(size=(2, 4, 5, 3)), rng.normal(size=(12, 7))
+    parts = head_contributions(found, w_o)
+    assert parts.shape == (2, 4, 5, 7)
+    np.testing.assert_allclose(parts[1, 2, 3], found[1, 2, 3] @ w_o[6:9], atol=1e-14)
+    np.testing.assert_allclose(parts.sum(axis=-3), merge_heads(found) @ w_o, atol=1e-13)

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from engine.attention import attention
-from engine.attention_study import first_token_share, mean_entropy, previous_token_share, spread, time_attention
+from engine.attention_study import (
+    first_token_share,
+    mean_entropy,
+    own_token_share,
+    previous_token_share,
+    spread,
+    time_attention,
+)
 from engine.word_attention import SENTENCES, WORDS, attend
 
 
@@ -96,3 +103,10 @@ def test_same_function_as_the_model() -> None:
     result = attend(SENTENCES["wide"])
     again = attention(result.q, result.k, result.v)
     np.testing.assert_array_equal(result.attention.output, again.output)
+
+
+def test_own_token_share():
+    weights = np.array([[1, 0, 0], [0.25, 0.75, 0], [0.5, 0.25, 0.25]])
+    assert own_token_share(weights) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match="single token"):
+        own_token_share(np.ones((1, 1)))

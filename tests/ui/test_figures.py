@@ -89,6 +89,9 @@ EXAMPLES: dict[str, Any] = {
     ),
     "cells": figures.cells([[AWKWARD, ""]], np.float32([[0.5, np.nan]]), title="C", pick=["x", "y"], picked=(0, 1)),
     "stacked": figures.stacked(["a"], [("p", "ffn", np.float32([1]))], title="S", picked=0),
+    "thumbnails": figures.thumbnails(
+        np.full((2, 1, 3, 3), np.nan, np.float32), title=AWKWARD, pick=["x", "y"], picked=[0, 0]
+    ),
     "readouts": figures.readouts([("a", 1)]),
     "table": figures.table(["a"], [[np.float64(0.1)], ["b"], [3]], title="T"),
     "chart": figures.chart([{"x": [1], "y": [2]}], {}, title="P"),
@@ -102,3 +105,23 @@ EXAMPLES: dict[str, Any] = {
 def test_a_picture_is_plain_json(name: str) -> None:
     picture = EXAMPLES[name]
     assert json.loads(json.dumps(picture, allow_nan=False)) == picture
+
+
+def test_thumbnails_travel_as_one_character_a_weight() -> None:
+    maps = np.tril(np.random.default_rng(0).random((3, 2, 5, 5)))
+    picture = figures.thumbnails(maps, title="M", pick=["layer", "head"], picked=[1, 0])
+    assert picture["grid"] == [3, 2]
+    levels = np.array([figures.LEVELS.index(character.encode()) for character in picture["maps"]])
+    back = np.zeros((3, 2, 5, 5))
+    back[(..., *np.tril_indices(5))] = levels.reshape(3, 2, 15) / 63
+    np.testing.assert_allclose(back, maps, atol=0.5 / 63 + 1e-9)
+
+
+def test_long_texts_have_thumbnails_of_the_largest_weights() -> None:
+    maps = np.zeros((1, 1, 50, 50))
+    maps[0, 0, 49, 0], maps[0, 0, 4, 4] = 1.0, 0.5
+    picture = figures.thumbnails(maps, title="M", pick=["layer", "head"], picked=[0, 0])
+    assert picture["size"] == 17, "50 tokens in squares of 3"
+    assert len(picture["maps"]) == 17 * 18 // 2
+    assert picture["maps"][16 * 17 // 2] == "/", "the last row's first cell"
+    assert picture["maps"][2] == chr(figures.LEVELS[32]), "row 1, column 1"

@@ -25,6 +25,10 @@ ALWAYS = {
 GRID_LIMIT = 16
 """Matrices up to this many rows and columns are text that can be read; larger ones are heatmaps."""
 
+THUMBNAIL = 24
+"""Rows and columns that a thumbnail has at most."""
+LEVELS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+
 
 def numbers(values: Any) -> Any:
     """Arrays -> nested lists rounded to six significant digits; what is not finite becomes None, or ±1e999 as text."""
@@ -113,6 +117,41 @@ def heads_map(
         pick=list(pick),
         picked=list(picked),
     )
+
+
+def thumbnails(
+    maps: Any, *, title: str, pick: Sequence[str], picked: Sequence[int], names: Sequence[str] = ("layer", "head")
+) -> Picture:
+    """Many small causal attention maps at once, (layers, heads, T, T): a reader compares them and clicks one open.
+
+    A weight travels as one character, its 64 steps from `LEVELS`, and only on and below the diagonal, since the rest is
+    zero: 37 thousand characters for 270 maps of 16 tokens. Longer texts are pooled to `THUMBNAIL` rows and columns,
+    each cell showing the largest weight in it.
+    """
+    array = _pooled(np.asarray(maps), THUMBNAIL)
+    size = array.shape[-1]
+    levels = np.rint(63 * np.clip(np.nan_to_num(array), 0, 1)).astype(np.uint8)[(..., *np.tril_indices(size))]
+    return {
+        "kind": "thumbnails",
+        "title": title,
+        "tensor": "attn",
+        "size": size,
+        "grid": list(array.shape[:2]),
+        "maps": np.frombuffer(LEVELS, np.uint8)[levels].tobytes().decode("ascii"),
+        "names": list(names),
+        "pick": list(pick),
+        "picked": list(picked),
+    }
+
+
+def _pooled(maps: np.ndarray, most: int) -> np.ndarray:
+    """Square maps (…, T, T) made smaller by an equal whole factor until they fit: the largest of each little square."""
+    size = maps.shape[-1]
+    factor = -(-size // most)
+    edge = [(0, 0)] * (maps.ndim - 2) + [(0, -size % factor)] * 2
+    padded = np.pad(maps, edge)
+    cells = padded.shape[-1] // factor
+    return padded.reshape(*maps.shape[:-2], cells, factor, cells, factor).max(axis=(-3, -1))
 
 
 def bars(
