@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -102,3 +103,21 @@ def without_neuron(
 
     stream = run_rest(model, before, layer, np.arange(position + 1), tap=EditingTap(None, {name: off}))
     return logits_of(model, stream[-1:])[0]
+
+
+@lru_cache(maxsize=1)
+def _mean_token(model: Model) -> Float[Array, "D"]:
+    table: Any = model.weights.unembedding
+    return np.mean(table.rows, axis=0)  # type: ignore[no-any-return]
+
+
+def pushes_on(
+    model: Model, trace: Mapping[str, Array], layer: int, position: int, token: int
+) -> Float[Array, "F"]:
+    """Every neuron's direct push on the logit of one token: entry `token` of `direct_push`, without the others."""
+    stored: Any = model.weights.blocks[layer].w_down
+    table: Any = model.weights.unembedding
+    last = trace[f"blk.{model.config.layers - 1}.resid"][position]
+    size = np.sqrt(np.mean(last * last) + np.float32(model.config.eps))
+    reader = (table.rows[token] - _mean_token(model)) * model.weights.final_norm / size
+    return trace[f"blk.{layer}.ffn.hidden"][position] * (reader @ stored.rows)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +152,7 @@ class Edited:
 
     target: Target
     detector: Float[Array, "F"]  # u
+    change: Float[Array, "D"]  # strength · (v* − W k*)
     before: Effect
     after: Effect
     doses: Float[Array, "probes"]  # k · u: how many times the change each probe receives, where it receives most
@@ -164,17 +165,18 @@ def rank_one_edit(model: Model, fact: Fact, layer: int, statistics: bool = True,
     """
     target = find_value(model, fact, layer)
     detector = key_detector(target.key, text_keys(model)[layer] if statistics else None)
+    change = np.float32(strength) * target.change
     streams, before = untouched(model, fact)
 
     def run() -> tuple[Effect, np.ndarray]:
-        changed = edited_model(model, layer, detector, np.float32(strength) * target.change)
+        changed = edited_model(model, layer, detector, change)
         trace = Trace(f"blk.{layer}.ffn.hidden")
         positions = np.arange(streams[layer].shape[1])
         x = run_rest(changed, streams[layer], layer, positions, tap=EditingTap(trace, {}))
         return effect(changed, fact, x), largest_doses(fact, trace[f"blk.{layer}.ffn.hidden"] @ detector)
 
     after, doses = model.memo.get(("rank_one_edit", fact.prompt, fact.new, layer, statistics, strength), run)
-    return Edited(target, detector, before, after, doses)
+    return Edited(target, detector, change, before, after, doses)
 
 
 def summary(edited: Edited, fact: Fact) -> dict[str, float]:
@@ -240,13 +242,31 @@ def padded(texts: Sequence[str]) -> tuple[Int[Array, "rows T"], Int[Array, "rows
     return np.array([row + [0] * (longest - len(row)) for row in ids]), np.array([len(row) for row in ids])
 
 
+@lru_cache(maxsize=1)
 def text_keys(model: Model) -> dict[int, Float[Array, "n F"]]:
-    """What the neurons of `LAYERS` do on a page of ordinary text, at each token but the first; kept."""
+    """What the neurons of `LAYERS` do on a page of ordinary text, at each token but the first; kept (25 MB)."""
+    ids = np.array(encode(TEXT.read_text("utf-8"), "smollm2"))
+    trace = Trace(*(f"blk.{layer}.ffn.hidden" for layer in LAYERS))
+    run_rest(model, lookup(model.weights.embedding, ids), 0, np.arange(len(ids)), tap=EditingTap(trace, {}))
+    return {layer: trace[f"blk.{layer}.ffn.hidden"][1:] for layer in LAYERS}  # a first token's keys are like no other
 
-    def run() -> dict[int, np.ndarray]:
-        ids = np.array(encode(TEXT.read_text("utf-8"), "smollm2"))
-        trace = Trace(*(f"blk.{layer}.ffn.hidden" for layer in LAYERS))
-        run_rest(model, lookup(model.weights.embedding, ids), 0, np.arange(len(ids)), tap=EditingTap(trace, {}))
-        return {layer: trace[f"blk.{layer}.ffn.hidden"][1:] for layer in LAYERS}  # the first token's keys are unlike all
 
-    return model.memo.get(("text_keys",), run)  # type: ignore[no-any-return]
+@dataclass(frozen=True)
+class OnText:
+    """What the edit does to any text."""
+
+    doses: Float[Array, "T"]  # k · u at each token
+    before: Float[Array, "V"]  # probabilities of the next token
+    after: Float[Array, "V"]
+    losses: tuple[float, float] | None  # mean surprisal before and after; None for a text of one token
+
+
+def on_text(model: Model, edited: Edited, layer: int, ids: Sequence[int]) -> OnText:
+    """Run the changed model on a text, from the changed layer on."""
+    trace, text = model.trace(ids), np.asarray(ids)
+    changed = edited_model(model, layer, edited.detector, edited.change)
+    before = trace[f"blk.{layer - 1}.resid" if layer else "embed"]
+    logits = logits_of(changed, run_rest(changed, before, layer, np.arange(len(text))))
+    losses = tuple(float(np.mean(surprisal(all_[:-1], text[1:]))) for all_ in (trace["logits"], logits))
+    doses = trace[f"blk.{layer}.ffn.hidden"] @ edited.detector
+    return OnText(doses, softmax(trace["logits"][-1]), softmax(logits[-1]), losses if len(text) > 1 else None)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.model import load
-from engine.neurons import contribution, direct_push, neurons, row, without_neuron
+from engine.neurons import contribution, direct_push, neurons, pushes_on, row, without_neuron
 from engine.tokenization import encode
 
 pytestmark = pytest.mark.model
@@ -66,3 +66,14 @@ def test_a_neuron_switched_off_against_a_run_without_its_row(model, layer, posit
 
     expected = model.forward(IDS[: position + 1], edit={f"blk.{layer}.ffn.hidden": off})[-1]
     np.testing.assert_allclose(without_neuron(model, model.trace(IDS), layer, 40, position), expected, atol=2e-3)
+
+
+def test_pushes_on_one_token_are_entries_of_the_whole(model):
+    trace = model.trace(IDS)
+    hidden, stream = trace["blk.24.ffn.hidden"][-1], trace["blk.29.resid"][-1]
+    pushes = pushes_on(model, trace, 24, -1, 2009)
+    for neuron in (0, 652, 1535):
+        whole = direct_push(model, contribution(model, 24, neuron, hidden), stream)
+        assert pushes[neuron] == pytest.approx(whole.logits[2009], abs=1e-4)
+    output = direct_push(model, trace["blk.24.ffn.out"][-1], stream)
+    assert pushes.sum() == pytest.approx(output.logits[2009], abs=1e-2)

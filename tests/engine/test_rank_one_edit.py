@@ -21,6 +21,7 @@ from engine.rank_one_edit import (
     find_value,
     key_detector,
     new_answer_loss,
+    on_text,
     padded,
     rank_one,
     rank_one_edit,
@@ -195,6 +196,18 @@ def test_strength_zero_changes_nothing_and_the_answer_is_kept(model):
     assert find_value(model, fact, 10).change is find_value(model, fact, 10).change
     with pytest.raises(ValueError, match="at least one step"):
         find_value(model, fact, 10, steps=0)
+
+
+@pytest.mark.model
+def test_the_edit_on_any_text_is_the_changed_model_on_it(model):
+    edited, ids = rank_one_edit(model, FACTS["france"], 7), encode("She flew to France in May", "smollm2")
+    changed = edited_model(model, 7, edited.detector, edited.change)
+    found = on_text(model, edited, 7, ids)
+    np.testing.assert_allclose(found.after, softmax(changed.forward(ids)[-1]), atol=1e-4)
+    np.testing.assert_allclose(found.before, softmax(model.forward(ids)[-1]), atol=1e-4)
+    assert found.losses == pytest.approx((float(model.loss(ids)), float(changed.loss(ids))), abs=1e-3)
+    assert np.argmax(found.doses) == ids.index(encode(" France", "smollm2")[0])
+    assert on_text(model, edited, 7, ids[:1]).losses is None
 
 
 @pytest.mark.model
