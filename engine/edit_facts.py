@@ -29,9 +29,9 @@ class Fact:
 UNRELATED = (("The Earth revolves around the", " Sun"), ("Once upon a", " time"))
 
 SENTENCES = (  # for the loss on text that has nothing to do with any of the facts
-    "She put the letter on the table and went out.",
-    "Plants turn light, water and air into sugar.",
-    "The train was late because of the heavy snow.",
+    "She put the letter on the table.",
+    "Plants turn light and water into sugar.",
+    "The train was late because of snow.",
 )
 
 

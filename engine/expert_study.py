@@ -33,9 +33,9 @@ class ExpertBatch:
 
 
 def expert_batch(experts: int, top_k: int, alike: float | int = 0.0, seed: int = 0) -> ExpertBatch:
-    """16 random tokens, a random router and random SwiGLU experts; `alike` is how much the tokens have in common, 0 to 1.
+    """16 random tokens, a random router and random SwiGLU experts.
 
-    Raises ValueError as `route` does.
+    `alike`, 0 to 1, is how much the tokens have in common. Raises ValueError as `route` does.
     """
     rng = np.random.default_rng(seed)
     common, own = rng.normal(size=WIDTH), rng.normal(size=(TOKENS, WIDTH))

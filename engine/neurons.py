@@ -108,12 +108,10 @@ def without_neuron(
 @lru_cache(maxsize=1)
 def _mean_token(model: Model) -> Float[Array, "D"]:
     table: Any = model.weights.unembedding
-    return np.mean(table.rows, axis=0)  # type: ignore[no-any-return]
+    return np.mean(table.rows, axis=0)
 
 
-def pushes_on(
-    model: Model, trace: Mapping[str, Array], layer: int, position: int, token: int
-) -> Float[Array, "F"]:
+def pushes_on(model: Model, trace: Mapping[str, Array], layer: int, position: int, token: int) -> Float[Array, "F"]:
     """Every neuron's direct push on the logit of one token: entry `token` of `direct_push`, without the others."""
     stored: Any = model.weights.blocks[layer].w_down
     table: Any = model.weights.unembedding

@@ -158,13 +158,13 @@ class Edited:
     doses: Float[Array, "probes"]  # k · u: how many times the change each probe receives, where it receives most
 
 
-def rank_one_edit(model: Model, fact: Fact, layer: int, statistics: bool = True, strength: float = 1.0) -> Edited:
+def rank_one_edit(model: Model, fact: Fact, layer: int, statistics: bool = True, strength: float | int = 1.0) -> Edited:
     """Change one fact in one layer, W' = W + u (strength · (v* − W k*))ᵀ, and run the changed model on all probes.
 
     With `statistics`, u weighs directions by how much ordinary text uses them; without, it is k* alone. Kept.
     """
     target = find_value(model, fact, layer)
-    detector = key_detector(target.key, text_keys(model)[layer] if statistics else None)
+    detector = subject_detector(model, target, layer, statistics)
     change = np.float32(strength) * target.change
     streams, before = untouched(model, fact)
 
@@ -177,6 +177,15 @@ def rank_one_edit(model: Model, fact: Fact, layer: int, statistics: bool = True,
 
     after, doses = model.memo.get(("rank_one_edit", fact.prompt, fact.new, layer, statistics, strength), run)
     return Edited(target, detector, change, before, after, doses)
+
+
+def subject_detector(model: Model, target: Target, layer: int, statistics: bool) -> Float[Array, "F"]:
+    """u of the subject's key: with the statistics of a page of text, or of the key alone; kept."""
+    if not statistics:
+        return key_detector(target.key)
+    key = ("subject_detector", target.ids, target.position, layer)
+    detector: np.ndarray = model.memo.get(key, lambda: key_detector(target.key, text_keys(model)[layer]))
+    return detector
 
 
 def summary(edited: Edited, fact: Fact) -> dict[str, float]:
@@ -206,7 +215,7 @@ def untouched(model: Model, fact: Fact) -> tuple[dict[int, Float[Array, "rows T 
         streams = {layer: trace[f"blk.{layer - 1}.resid"] for layer in LAYERS}
         return streams, effect(model, fact, trace[f"blk.{last}.resid"])
 
-    return model.memo.get(("untouched", fact.prompt, fact.new), run)  # type: ignore[no-any-return]
+    return model.memo.get(("untouched", fact.prompt, fact.new), run)
 
 
 def effect(model: Model, fact: Fact, x: Float[Array, "rows T D"]) -> Effect:
@@ -267,6 +276,9 @@ def on_text(model: Model, edited: Edited, layer: int, ids: Sequence[int]) -> OnT
     changed = edited_model(model, layer, edited.detector, edited.change)
     before = trace[f"blk.{layer - 1}.resid" if layer else "embed"]
     logits = logits_of(changed, run_rest(changed, before, layer, np.arange(len(text))))
-    losses = tuple(float(np.mean(surprisal(all_[:-1], text[1:]))) for all_ in (trace["logits"], logits))
     doses = trace[f"blk.{layer}.ffn.hidden"] @ edited.detector
-    return OnText(doses, softmax(trace["logits"][-1]), softmax(logits[-1]), losses if len(text) > 1 else None)
+    losses = None
+    if len(text) > 1:
+        was, now = (float(np.mean(surprisal(each[:-1], text[1:]))) for each in (trace["logits"], logits))
+        losses = was, now
+    return OnText(doses, softmax(trace["logits"][-1]), softmax(logits[-1]), losses)

@@ -37,7 +37,9 @@ def read_layer(text: str, inputs: int, outputs: int, name: str) -> Layer:
     """
     lines = [line for line in re.split(r"[\n;]+", text.replace("−", "-")) if line.strip()]
     if len(lines) not in (inputs, inputs + 1):
-        raise ValueError(f"{name} needs {inputs} lines of numbers, or {inputs + 1} with the biases; it has {len(lines)}.")
+        raise ValueError(
+            f"{name} needs {inputs} lines of numbers, or {inputs + 1} with the biases; it has {len(lines)}."
+        )
     rows = [_numbers(line, outputs, f"Line {i + 1} of {name}") for i, line in enumerate(lines)]
     biases = rows[inputs] if len(rows) > inputs else [0.0] * outputs
     return np.array(rows[:inputs]), np.array(biases)

@@ -237,7 +237,7 @@ def test_the_recorded_run_is_what_the_engine_computes(model):
 
 @pytest.mark.model
 def test_restoring_every_layer_brings_the_answer_back(model):
-    """Attention still reads blurred tokens, but the last subject token is whole; nothing restored is the blurred run."""
+    """Attention still reads blurred tokens, but what the layers write at the subject's last token is whole."""
     fact = FACTS["gold"]
     everything = causal_trace(model, fact, (15,), window=61)
     nothing = causal_trace(model, replace(fact, old=fact.new), (29,), window=1)
