@@ -18,6 +18,7 @@ from engine.activation import ACTIVATIONS
 from engine.causal_tracing import causal_trace
 from engine.edit_facts import FACTS
 from engine.expert_study import ExpertBatch, expert_batch
+from engine.formulas import number as plain
 from engine.ledger import CONFIGS, active_parameters, total_parameters
 from engine.model import ModelBroken, ModelMissing, load
 from engine.sampling import softmax
@@ -42,8 +43,8 @@ LLAMA, MIXTRAL = CONFIGS["Llama 3.1 8B"], CONFIGS["Mixtral 8x7B"]
 
 # --- the network and its matrices ------------------------------------------------------------------------------------
 
-FIRST, SECOND = "0.6 -0.9 0.5\n0.4 0.7 -0.8", "0.5 -0.8\n1.1 0.3\n-0.6 0.9"
-XOR_FIRST, XOR_SECOND = "1 1 1\n1 1 -1\n0 -1 -2", "1 0\n-2 1\n0 0"
+FIRST, SECOND = "0.6 -0.9 0.5; 0.4 0.7 -0.8", "0.5 -0.8; 1.1 0.3; -0.6 0.9"
+XOR_FIRST, XOR_SECOND = "1 1 0; 1 1 0; 0 -1 0", "1 0; -2 1; 0 0"
 STEPS = {
     "x": "X, the input",
     "w1": "X · W1, the first multiplication",
@@ -63,8 +64,8 @@ STEPS = {
         Choice("step", "Write out", "w1", STEPS),
         Choice("place", "Weight to move", "w1:0:0", places()),
         Slider("nudge", "Move it by", 0.0, -2.0, 2.0, 0.1),
-        Text("first", "W1: a line for x1, a line for x2, and one for biases if you like", FIRST, limit=120, rows=3),
-        Text("second", "W2: a line for each hidden neuron, and one for biases if you like", SECOND, limit=120, rows=3),
+        Text("first", "W1: weights of x1; weights of x2; biases if you like", FIRST, limit=120, rows=1),
+        Text("second", "W2: weights of h1; of h2; of h3; biases if you like", SECOND, limit=120, rows=1),
     ],
     runs=[run_typed, engine.mlp_steps, read_layer],
     snippet="""
@@ -88,7 +89,7 @@ STEPS = {
         ),
         Preset(
             "All three silent",
-            {"x1": -1, "x2": -1, "first": "1 0.5 2\n1 1.5 0.2", "second": SECOND, "activation": "relu", "nudge": 0},
+            {"x1": -1, "x2": -1, "first": "1 0.5 2; 1 1.5 0.2", "second": SECOND, "activation": "relu", "nudge": 0},
             "Every sum is negative, so nothing reaches the second matrix. Moving W2 changes nothing.",
         ),
     ],
@@ -105,7 +106,7 @@ def matrices(
     sentence = (
         (f"{_listed(firing)} {'fires' if len(firing) == 1 else 'fire'}" if firing else "No hidden neuron fires")
         + (f", {_listed(silent)} {'is' if len(silent) == 1 else 'are'} suppressed" if silent and firing else "")
-        + f". The network turns ({x1:g}, {x2:g}) into ({{{{a2:0|{o1:.4g}}}}}, {{{{a2:1|{o2:.4g}}}}})."
+        + f". The network turns ({plain(x1)}, {plain(x2)}) into ({{{{a2:0|{plain(o1)}}}}}, {{{{a2:1|{plain(o2)}}}}})."
     )
     if nudge:
         sentence += f" The weight {places()[place]} stands {abs(nudge):g} {'above' if nudge > 0 else 'below'} its box."
@@ -123,7 +124,7 @@ def _listed(names: list[str]) -> str:
 def _graph(run: TypedNetwork, activation: str) -> Picture:
     nodes = [
         {"id": f"x{i}", "label": f"x{i + 1}", "value": float(run.x[i]), "column": 0, "row": i + 0.5,
-         "tensor": "resid", "key": f"x:{i}", "note": f"x{i + 1} = {run.x[i]:g}"}
+         "tensor": "resid", "key": f"x:{i}", "note": f"x{i + 1} = {plain(run.x[i])}"}
         for i in range(2)
     ]  # fmt: skip
     for j in range(3):
@@ -131,33 +132,33 @@ def _graph(run: TypedNetwork, activation: str) -> Picture:
         nodes.append(
             {"id": f"h{j}", "label": f"h{j + 1} {'silent' if off else 'fires'}", "value": float(out), "column": 1,
              "row": j, "tensor": "ffn", "key": f"a1:{j}", "state": "off" if off else "wanted",
-             "note": f"{_sum(run.x, run.w1[:, j], run.b1[j])} = {total:.4g}; {activation} makes it {out:.4g}"}
+             "note": f"{_sum(run.x, run.w1[:, j], run.b1[j])} = {plain(total)}; {activation} makes it {plain(out)}"}
         )  # fmt: skip
     for k in range(2):
         nodes.append(
             {"id": f"o{k}", "label": f"o{k + 1}", "value": float(run.steps.output[k]), "column": 2, "row": k + 0.5,
              "tensor": "resid", "key": f"a2:{k}",
-             "note": f"{_sum(run.steps.activated, run.w2[:, k], run.b2[k])} = {run.steps.output[k]:.4g}"}
+             "note": f"{_sum(run.steps.activated, run.w2[:, k], run.b2[k])} = {plain(run.steps.output[k])}"}
         )  # fmt: skip
     edges = [_edge("x", i, "h", j, run.w1, run.x[i], "w1", True) for i in range(2) for j in range(3)]
     edges += [
         _edge("h", j, "o", k, run.w2, run.steps.activated[j], "w2", not run.suppressed[j])
         for j in range(3) for k in range(2)
     ]  # fmt: skip
-    return network(nodes, edges, title="As a graph: every line is a weight", columns=["X", "A1", "A2"], gap=(190, 92))
+    return network(nodes, edges, title="As a graph: every line is a weight", columns=["X", "A1", "A2"], gap=(190, 74))
 
 
 def _edge(a: str, i: int, b: str, j: int, w: np.ndarray, value: float, name: str, active: bool) -> dict[str, Any]:
-    note = f"{a}{i + 1} → {b}{j + 1}: {value:.4g} × {w[i, j]:.4g} = {value * w[i, j]:.4g}"
+    note = f"{a}{i + 1} → {b}{j + 1}: {plain(value)} × {plain(w[i, j])} = {plain(value * w[i, j])}"
     return {
-        "from": f"{a}{i}", "to": f"{b}{j}", "value": float(w[i, j]), "text": f"{w[i, j]:.4g}".replace("-", "−"),
+        "from": f"{a}{i}", "to": f"{b}{j}", "value": float(w[i, j]), "text": plain(w[i, j]),
         "note": note, "key": f"{name}:{i}:{j}", "active": active,
     }  # fmt: skip
 
 
 def _sum(values: np.ndarray, weights: np.ndarray, bias: float) -> str:
-    words = " + ".join(f"{v:.4g} × {w:.4g}" for v, w in zip(values, weights, strict=True))
-    return words + (f" + {bias:.4g}" if bias else "")
+    words = " + ".join(f"{plain(v)} × {plain(w)}" for v, w in zip(values, weights, strict=True))
+    return words + (f" + {plain(bias)}" if bias else "")
 
 
 def _grids(run: TypedNetwork, activation: str) -> Picture:
@@ -167,24 +168,23 @@ def _grids(run: TypedNetwork, activation: str) -> Picture:
     inputs, hidden = ["x1", "x2", "1"][: len(x)], ["h1", "h2", "h3", "1"][: len(a1)]
     units, outputs = ["h1", "h2", "h3"], ["o1", "o2"]
     first = row(
-        matrix(x, "X", "resid", "x", columns=inputs, keys=[_keys("x", len(x))], limit=2),
+        matrix(x, "X", "resid", "x", columns=inputs, keys=[_keys("x", len(x))], limit=2, digits=2),
         sign("×"),
-        matrix(w1, "W1", "ffn", "w1", rows=inputs, columns=units, key_rows="x", key_columns="a1",
-               keys=[_keys(f"w1:{i}", 3) for i in range(len(w1))], limit=2),
+        matrix(w1, "W1", "ffn", "w1", rows=inputs, columns=units, key_rows="x", key_columns="a1", limit=2, digits=2,
+               keys=[_keys(f"w1:{i}", 3) for i in range(len(w1))]),
         sign("="),
-        matrix(run.steps.hidden, "Z1, the sums", "ffn", "z1", columns=units, keys=[_keys("a1", 3)], limit=2,
+        matrix(run.steps.hidden, "Z1, the sums", "ffn", "z1", columns=units, keys=[_keys("a1", 3)], limit=2, digits=3,
                product=("x", "w1")),
-        sign(f"{activation.replace('_', ' ')} →"),
-        matrix(a1, "A1", "ffn", "a1", columns=hidden, keys=[_keys("a1", len(a1))], limit=2),
     )  # fmt: skip
     second = row(
-        matrix(a1, "A1 again", "ffn", "a1_again", columns=hidden, keys=[_keys("a1", len(a1))], limit=2),
+        matrix(a1, f"A1 = {activation.replace('_', ' ')}(Z1)", "ffn", "a1", columns=hidden,
+               keys=[_keys("a1", len(a1))], limit=2, digits=3),
         sign("×"),
-        matrix(w2, "W2", "ffn", "w2", rows=hidden, columns=outputs, key_rows="a1", key_columns="a2",
-               keys=[_keys(f"w2:{j}", 2) for j in range(len(w2))], limit=2),
+        matrix(w2, "W2", "ffn", "w2", rows=hidden, columns=outputs, key_rows="a1", key_columns="a2", limit=2,
+               digits=2, keys=[_keys(f"w2:{j}", 2) for j in range(len(w2))]),
         sign("="),
-        matrix(run.steps.output, "A2", "resid", "a2", columns=outputs, keys=[_keys("a2", 2)], limit=2,
-               product=("a1_again", "w2")),
+        matrix(run.steps.output, "A2", "resid", "a2", columns=outputs, keys=[_keys("a2", 2)], limit=2, digits=3,
+               product=("a1", "w2")),
     )  # fmt: skip
     return stack(first, second)
 
@@ -294,9 +294,9 @@ def count(model: str, factor: float, gated: bool) -> tuple[Any, ...]:
     share = config.layers * published / total
     picture = stack(
         bars(
-            [f"{model}, as published", "yours, on the same width"],
-            [published, yours],
-            title="Parameters of one layer's feed-forward network",
+            ["as published", "yours"],
+            [published / 1e6, yours / 1e6],
+            title="Millions of parameters in one layer's feed-forward network",
             tensor="ffn",
             notes=[_shape(config), _shape(own)],
             marked=[1],
@@ -358,7 +358,8 @@ def _counted(name: str, config: Any, layers: int) -> list[Any]:
     ],
     runs=[engine.route, engine.mixture_of_experts, expert_batch],
     snippet="""
-        from engine.expert_study import expert_batch
+        from engine.formulas import number as plain
+from engine.expert_study import expert_batch
 
         batch = expert_batch({experts}, min({top_k}, {experts}), {alike}, {seed})
         probabilities, gates, load = batch.routing.probabilities, batch.gates, batch.routing.load
@@ -381,11 +382,11 @@ def _counted(name: str, config: Any, layers: int) -> list[Any]:
 def experts(experts: int, top_k: int, alike: float, seed: int, token: int) -> tuple[Any, ...]:
     batch = expert_batch(experts, min(top_k, experts), alike, seed)
     at, load = within(token, len(batch.x)), batch.routing.load
-    rows, columns = [f"token {t + 1}" for t in range(len(batch.x))], [f"E{e + 1}" for e in range(experts)]
+    rows, columns = [f"t{t + 1}" for t in range(len(batch.x))], [f"E{e + 1}" for e in range(experts)]
     mean = float(np.mean(load))
     picture = stack(
         row(
-            matrix(batch.routing.probabilities, "Router: softmax over all experts", "attn", "router", rows=rows,
+            matrix(batch.routing.probabilities, "Router: shares over all experts", "attn", "router", rows=rows,
                    columns=columns, scale="share", digits=2, pick="token", picked=at, key_rows="moe",
                    key_columns="expert"),
             matrix(batch.gates, f"Weights of the best {min(top_k, experts)}, made to sum to 1", "ffn", "gates",
@@ -575,7 +576,7 @@ def neurons(sentence: str, layer: int, by: str, off: bool, token: int, rank: int
             bars([f"neuron {j}" for j in top], values[top],
                  title=("Share of the network's output" if by == "share" else f"Push on {ahead}") + "; click one",
                  tensor="ffn", share=by == "share", pick="rank", picked=place,
-                 notes=[f"does {found.hidden[j]:.1f}" for j in top]),
+                 notes=[f"h = {plain(round(float(found.hidden[j]), 1))}" for j in top]),
             curve([("carried", *_carried(found))], title="Neurons needed, the strongest first",
                   x_label="neurons", y_label="share of the output", tensors=["ffn"], log_x=True,
                   marker=(found.half, found.carried(found.half))),
@@ -850,10 +851,8 @@ def recorded() -> dict[str, Any]:
     """,
     provenance="Recorded run: python -m scripts.record_rank_one_edits",
     presets=[
-        Preset(
-            "All five facts", {"fact": "all"}, "The best layer differs from fact to fact; on average the middle wins."
-        ),
-        Preset("Hamlet", {"fact": "hamlet"}, "Here the late layers fail altogether."),
+        Preset("All five facts", {"fact": "all"}, "On average an early layer is the best compromise."),
+        Preset("Hamlet", {"fact": "hamlet"}, "Layer 22 fails between two that succeed."),
         Preset("Plain keys", {"fact": "all", "statistics": False}, "A little more reach, and more damage."),
     ],
     height=520,
@@ -880,7 +879,7 @@ def which_layer(fact: str, statistics: bool, look: int) -> tuple[Any, ...]:
             title="Edits, layer by layer: mean probabilities",
             x_label="edited layer",
             y_label="probability",
-            tensors=["grad", "logits", "q"],
+            tensors=["grad", "logits", "attn"],
             points=True,
             marker=(float(layers[at]), float(mean["reworded"][at])),
         ),
@@ -978,6 +977,13 @@ def best_layers() -> str:
         for name in FACTS
     ]
     return _listed([str(layer) for layer in sorted(set(found))])
+
+
+@chapter.number
+def traced_first() -> str:
+    """For how many facts causal tracing points to the first layers."""
+    first = [int(np.argmax(fact["restored"])) == 0 for fact in recorded()["facts"].values()]
+    return f"{sum(first)} of {len(first)}"
 
 
 def _france(layer: int, what: str) -> str:
