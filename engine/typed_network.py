@@ -73,8 +73,8 @@ def run_typed(
     nudge: float | int = 0.0,
 ) -> TypedNetwork:
     """Run the typed weights, the one at `place` moved by `nudge`. Raises ValueError for weights that do not fit."""
-    w1, b1 = read_layer(first, INPUTS, HIDDEN, "The first box")
-    w2, b2 = read_layer(second, HIDDEN, OUTPUTS, "The second box")
+    w1, b1 = read_layer(first, INPUTS, HIDDEN, "W1")
+    w2, b2 = read_layer(second, HIDDEN, OUTPUTS, "W2")
     parts = {"w1": w1, "b1": b1, "w2": w2, "b2": b2}
     name, *at = place.split(":")
     parts[name][tuple(map(int, at))] += nudge

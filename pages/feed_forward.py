@@ -84,8 +84,8 @@ STEPS = {
         ),
         Preset(
             "Break it: no activation",
-            {"x1": 1, "x2": 1, "first": XOR_FIRST, "second": XOR_SECOND, "activation": "linear", "nudge": 0},
-            "The same weights without a bend. o1 is now wrong, and no weights at all would make it right.",
+            {"x1": 0, "x2": 0, "first": XOR_FIRST, "second": XOR_SECOND, "activation": "linear", "nudge": 0},
+            "The same weights without a bend: two zeros now give 2. No weights at all would make it right.",
         ),
         Preset(
             "All three silent",
@@ -93,7 +93,7 @@ STEPS = {
             "Every sum is negative, so nothing reaches the second matrix. Moving W2 changes nothing.",
         ),
     ],
-    height=760,
+    height=590,
 )
 def matrices(
     x1: float, x2: float, activation: str, step: str, place: str, nudge: float, first: str, second: str
@@ -145,7 +145,7 @@ def _graph(run: TypedNetwork, activation: str) -> Picture:
         _edge("h", j, "o", k, run.w2, run.steps.activated[j], "w2", not run.suppressed[j])
         for j in range(3) for k in range(2)
     ]  # fmt: skip
-    return network(nodes, edges, title="As a graph: every line is a weight", columns=["X", "A1", "A2"], gap=(190, 74))
+    return network(nodes, edges, title="As a graph: every line is a weight", columns=["X", "A1", "A2"], gap=(118, 74))
 
 
 def _edge(a: str, i: int, b: str, j: int, w: np.ndarray, value: float, name: str, active: bool) -> dict[str, Any]:
@@ -285,7 +285,7 @@ def _block(values: np.ndarray) -> str:
         ),
         Preset("The widest", {"model": "Gemma 2B", "factor": 8, "gated": True}, "Eight times, with a gate."),
     ],
-    height=480,
+    height=360,
 )
 def count(model: str, factor: float, gated: bool) -> tuple[Any, ...]:
     config = CONFIGS[model]
@@ -377,7 +377,7 @@ from engine.expert_study import expert_batch
         ),
         Preset("Dense", {"experts": 8, "top_k": 8, "alike": 0}, "Everyone works on everything: nothing is saved."),
     ],
-    height=720,
+    height=890,
 )
 def experts(experts: int, top_k: int, alike: float, seed: int, token: int) -> tuple[Any, ...]:
     batch = expert_batch(experts, min(top_k, experts), alike, seed)
@@ -394,7 +394,7 @@ def experts(experts: int, top_k: int, alike: float, seed: int, token: int) -> tu
                    key_columns="expert"),
         ),
         row(
-            bars(columns, load, title=f"Tokens that each expert gets; {mean:g} would be even", tensor="ffn",
+            bars(columns, load, title=f"Tokens that each expert gets; {mean:.3g} would be even", tensor="ffn",
                  keys=[f"expert:{e}" for e in range(experts)], limit=16,
                  notes=["idle" if not n else "" for n in load]),
             readouts(
@@ -458,7 +458,7 @@ def _mix(batch: ExpertBatch, at: int) -> str:
         Preset("One expert: Mistral 7B", {"experts": 1, "top_k": 1}, "Without a router it is the dense model again."),
         Preset("Many experts", {"experts": 64, "top_k": 2}, "The work per token hardly moves; the memory does."),
     ],
-    height=420,
+    height=510,
 )
 def active(experts: int, top_k: int) -> tuple[Any, ...]:
     config = replace(MIXTRAL, experts=experts, top_k=min(top_k, experts))
@@ -513,6 +513,10 @@ def active(experts: int, top_k: int) -> tuple[Any, ...]:
 SHOWN = 12
 
 
+def _neuron_preset(label: str, why: str, **values: Any) -> Preset:
+    return Preset(label, {"by": "share", "token": -1, "rank": 0, "off": False, **values}, why)
+
+
 @chapter.lab(
     "neurons",
     title="The strongest neurons, and the words they speak for",
@@ -545,12 +549,12 @@ SHOWN = 12
     provenance="SmolLM2's real weights, on the sentence at the top of the page",
     real=True,
     presets=[
-        Preset("Too …", {"layer": 24, "token": -1, "rank": 0}, "After “too”, one neuron writes half of the output."),
-        Preset("Early", {"layer": 3, "rank": 0}, "Many neurons share the work, and hardly any speaks for a word."),
-        Preset("The last layer", {"layer": 29, "by": "push", "rank": 0}, "Who decides in the last moment?"),
-        Preset("Without it", {"layer": 24, "rank": 0, "off": True}, "What the model says when this one is silent."),
+        _neuron_preset("Too …", "After “too”, one neuron writes half of the output.", layer=24),
+        _neuron_preset("Early", "Many neurons share the work, and hardly any speaks for a word.", layer=3),
+        _neuron_preset("The last layer", "Who decides in the last moment?", layer=29, by="push"),
+        _neuron_preset("Without it", "What the model says when this one is silent.", layer=24, off=True),
     ],
-    height=900,
+    height=780,
 )  # fmt: skip
 def neurons(sentence: str, layer: int, by: str, off: bool, token: int, rank: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -605,7 +609,7 @@ def neurons(sentence: str, layer: int, by: str, off: bool, token: int, rank: int
     size = float(found.lengths[neuron])
     formula = (
         rf"\ffn{{h_{{{neuron}}}}} = {number(found.hidden[neuron])},\quad "
-        rf"\lVert \ffn{{h_{{{neuron}}}}} w_{{{neuron}}} \rVert = {number(size)},\quad "
+        rf"|\ffn{{h_{{{neuron}}}}} w_{{{neuron}}}| = {number(size)},\quad "
         rf"\frac{{\ffn{{h_{{{neuron}}}}} w_{{{neuron}}} \cdot y}}{{y \cdot y}} = "
         rf"\ffn{{{number(found.shares[neuron])}}}"
     )
@@ -654,6 +658,12 @@ def _name(token: int) -> str:
 
 STRENGTHS = ("0", "0.25", "0.5", "0.75", "1", "1.5", "2")
 KINDS = {"edited": "the edited prompt", "reworded": "same fact", "other": "should stay", "unrelated": "unrelated"}
+
+
+def _edit_preset(label: str, why: str, fact: str, layer: int, **values: Any) -> Preset:
+    return Preset(label, {"fact": fact, "layer": str(layer), "strength": "1", "statistics": True, **values}, why)
+
+
 FACT = Choice("fact", "Fact to change", "france", {name: fact.name for name, fact in FACTS.items()})
 
 
@@ -682,36 +692,25 @@ FACT = Choice("fact", "Fact to change", "france", {name: fact.name for name, fac
     provenance="SmolLM2's real weights, one matrix of them really changed",
     real=True,
     presets=[
-        Preset(
-            "A clean edit",
-            {"fact": "france", "layer": "7", "strength": "1"},
-            "Other words work too; Germany keeps Berlin.",
-        ),
-        Preset(
-            "Too broad",
-            {"fact": "france", "layer": "19", "strength": "1"},
-            "The prompt is edited perfectly, and Berlin has moved to Rome as well.",
-        ),
-        Preset(
-            "Too late",
-            {"fact": "france", "layer": "28", "strength": "1"},
-            "After layer 28 nothing is left that could carry the news to the last token.",
-        ),
-        Preset(
+        _edit_preset("A clean edit", "Other words work too, and Germany keeps Berlin.", "france", 7),
+        _edit_preset("Too broad", "The prompt works perfectly, and Berlin has moved to Rome as well.", "france", 19),
+        _edit_preset("Too late", "After layer 28 little is left to carry the news to the last token.", "france", 28),
+        _edit_preset(
             "Without statistics",
-            {"fact": "eiffel", "layer": "25", "statistics": False},
-            "The plain key leaks into text that has nothing to do with the tower.",
+            "The plain key leaks into sentences that have nothing to do with the tower: look at their loss.",
+            "eiffel",
+            25,
+            statistics=False,
         ),
-        Preset(
-            "Half a dose", {"fact": "gold", "layer": "10", "strength": "0.5"}, "Not enough: the old fact still stands."
-        ),
-        Preset(
-            "Hamlet without a “the author of”",
-            {"fact": "hamlet", "layer": "7"},
+        _edit_preset("Half a dose", "Not enough: the old fact still stands.", "gold", 10, strength="0.5"),
+        _edit_preset(
+            "Hamlet as the first word",
             "Where Hamlet is the very first token, its key is another, and the edit does not reach it.",
+            "hamlet",
+            7,
         ),
     ],
-    height=860,
+    height=715,
 )
 def edit(sentence: str, fact: str, layer: str, strength: str, statistics: bool) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -734,7 +733,7 @@ def edit(sentence: str, fact: str, layer: str, strength: str, statistics: bool) 
                  limit=1, marked=[1]),
         ),
         table(
-            ["", "prompt", "right answer", "before", "after", f"“{new}” after", "says now", "dose"],
+            ["", "prompt", "right", "before", "after", f"“{new}”", "says now", "dose"],
             rows, title="What the changed model says", marked=[0],
         ),
         tokens(
@@ -787,13 +786,14 @@ def _edit_sentence(fact: Any, edited: rome.Edited, layer: int) -> str:
 
 
 def _edit_formula(edited: rome.Edited, strength: float) -> str:
+    arrow = r" \rightarrow "
     key, whole, length = edited.target.key, np.linalg.norm(edited.target.change), np.linalg.norm(edited.change)
     return (
         r"W' = W + \ffn{u}\,\grad{\delta}^\top,\quad "
         rf"\ffn{{u}} \cdot \ffn{{k^*}} = {number(float(key @ edited.detector), 3)},\quad "
-        rf"\lVert \grad{{\delta}} \rVert = {number(strength, 3)} \cdot {number(float(whole))}"
-        rf" = {number(float(length))},\quad -\ln p: {' → '.join(number(loss, 3) for loss in edited.target.losses)}"
-        rf" → {number(-float(np.log(max(edited.after.new[0], 1e-30))), 3)}"
+        rf"|\grad{{\delta}}| = {number(strength, 3)} \cdot {number(float(whole))}"
+        rf" = {number(float(length))},\quad -\ln p = {arrow.join(number(loss, 3) for loss in edited.target.losses)}"
+        rf"{arrow}{number(-float(np.log(max(edited.after.new[0], 1e-30))), 3)}"
     )
 
 
@@ -851,11 +851,11 @@ def recorded() -> dict[str, Any]:
     """,
     provenance="Recorded run: python -m scripts.record_rank_one_edits",
     presets=[
-        Preset("All five facts", {"fact": "all"}, "On average an early layer is the best compromise."),
-        Preset("Hamlet", {"fact": "hamlet"}, "Layer 22 fails between two that succeed."),
+        Preset("All five facts", {"fact": "all", "statistics": True}, "On average an early layer is best."),
+        Preset("Hamlet", {"fact": "hamlet", "statistics": True, "look": 22}, "Layer 22 fails among ones that succeed."),
         Preset("Plain keys", {"fact": "all", "statistics": False}, "A little more reach, and more damage."),
     ],
-    height=520,
+    height=910,
 )
 def which_layer(fact: str, statistics: bool, look: int) -> tuple[Any, ...]:
     run, kind = recorded(), "statistics" if statistics else "key"
