@@ -30,7 +30,7 @@ from pages._reading import ENCODING, piece, read, spoken
 from ui.chapter import BOOK, Chapter
 from ui.controls import Choice, Pick, Slider, Text, Toggle, within
 from ui.figures import Picture, bars, curve, matrix, network, readouts, row, sign, stack, table, tokens
-from ui.lab import Preset
+from ui.lab import Preset, compute
 from ui.mathml import number, signed
 
 chapter = Chapter(__name__, Path(__file__).parent)
@@ -657,7 +657,7 @@ def _name(token: int) -> str:
 # --- a rank-one edit -------------------------------------------------------------------------------------------------
 
 STRENGTHS = ("0", "0.25", "0.5", "0.75", "1", "1.5", "2")
-KINDS = {"edited": "the edited prompt", "reworded": "same fact", "other": "should stay", "unrelated": "unrelated"}
+KINDS = {"edited": "edited", "reworded": "reworded", "other": "should stay", "unrelated": "unrelated"}
 
 
 def _edit_preset(label: str, why: str, fact: str, layer: int, **values: Any) -> Preset:
@@ -720,8 +720,8 @@ def edit(sentence: str, fact: str, layer: str, strength: str, statistics: bool) 
     own = reading.model.memo.get(key, lambda: _on_sentence(reading, edited, at))
     before, after, old, new = edited.before, edited.after, spoken(chosen.old), spoken(chosen.new)
     rows = [
-        [KINDS[probe.kind], probe.prompt + " …", spoken(probe.answer), {"share": float(before.answer[i])},
-         {"share": float(after.answer[i])}, {"share": float(after.new[i])}, spoken(piece(int(after.top[i]))),
+        [KINDS[probe.kind], probe.prompt + " …", {"share": float(before.answer[i])}, {"share": float(after.answer[i])},
+         {"share": float(after.new[i])}, spoken(probe.answer), spoken(piece(int(after.top[i]))),
          f"{edited.doses[i]:+.2f}".replace("-", "−")]
         for i, probe in enumerate(chosen.probes)
     ]  # fmt: skip
@@ -733,7 +733,7 @@ def edit(sentence: str, fact: str, layer: str, strength: str, statistics: bool) 
                  limit=1, marked=[1]),
         ),
         table(
-            ["", "prompt", "right", "before", "after", f"“{new}”", "says now", "dose"],
+            ["", "prompt", "right, before", "right, after", f"“{new}”, after", "right", "says now", "dose"],
             rows, title="What the changed model says", marked=[0],
         ),
         tokens(
@@ -797,7 +797,7 @@ def _edit_formula(edited: rome.Edited, strength: float) -> str:
     )
 
 
-def prepare_edit() -> None:
+def prepare() -> None:
     """The page of ordinary text and the prompts take seconds: better before the first reader comes."""
     try:
         model = load()
@@ -805,10 +805,11 @@ def prepare_edit() -> None:
         return
     for fact in FACTS.values():
         rome.untouched(model, fact)
-    rome.rank_one_edit(model, FACTS["france"], 7)
+    for name in ("neurons", "edit"):
+        compute(chapter.labs[name], {})
 
 
-BOOK.before_serving.append(prepare_edit)
+BOOK.before_serving.append(prepare)
 
 
 # --- which layer? ----------------------------------------------------------------------------------------------------
