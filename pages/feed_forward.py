@@ -358,8 +358,7 @@ def _counted(name: str, config: Any, layers: int) -> list[Any]:
     ],
     runs=[engine.route, engine.mixture_of_experts, expert_batch],
     snippet="""
-        from engine.formulas import number as plain
-from engine.expert_study import expert_batch
+        from engine.expert_study import expert_batch
 
         batch = expert_batch({experts}, min({top_k}, {experts}), {alike}, {seed})
         probabilities, gates, load = batch.routing.probabilities, batch.gates, batch.routing.load
@@ -680,14 +679,16 @@ FACT = Choice("fact", "Fact to change", "france", {name: fact.name for name, fac
     snippet="""
         from engine.edit_facts import FACTS
         from engine.model import load
-        from engine.rank_one_edit import rank_one_edit
+        from engine.rank_one_edit import on_text, rank_one_edit
+        from engine.tokenization import encode
 
-        fact = FACTS[{fact!r}]
-        edited = rank_one_edit(load(), fact, {layer}, {statistics}, {strength})
+        model, fact = load(), FACTS[{fact!r}]
+        edited = rank_one_edit(model, fact, {layer}, {statistics}, {strength})
         answer_before, answer_after = edited.before.answer, edited.after.answer
         new_after, doses = edited.after.new, edited.doses
         for probe, p, q in zip(fact.probes, answer_after, new_after):
             print(probe.prompt, p.round(3), q.round(3))
+        own_doses = on_text(model, edited, {layer}, encode({sentence!r}, "smollm2")[:48]).doses
     """,
     provenance="SmolLM2's real weights, one matrix of them really changed",
     real=True,
@@ -754,7 +755,8 @@ def edit(sentence: str, fact: str, layer: str, strength: str, statistics: bool) 
     )  # fmt: skip
     data = {
         "answer_before": before.answer, "answer_after": after.answer, "new_before": before.new,
-        "new_after": after.new, "doses": edited.doses, "search_losses": np.array(edited.target.losses),
+        "new_after": after.new, "doses": edited.doses, "own_doses": own[0],
+        "search_losses": np.array(edited.target.losses),
     }  # fmt: skip
     return picture, reading.note + _edit_sentence(chosen, edited, at), _edit_formula(edited, float(strength)), data
 

@@ -102,3 +102,10 @@ EXAMPLES: dict[str, Any] = {
 def test_a_picture_is_plain_json(name: str) -> None:
     picture = EXAMPLES[name]
     assert json.loads(json.dumps(picture, allow_nan=False)) == picture
+
+
+def test_cells_can_name_their_quantity_and_shares_stay_shares() -> None:
+    named = figures.matrix([[1.0, 2.0]], "X", "resid", keys=[["x:0", "x:1"]])
+    assert named["keys"] == [["x:0", "x:1"]]
+    assert "keys" not in figures.matrix([[1.0]], "X", "resid")
+    assert figures.table(["a"], [[{"share": 0.25}]], title="T")["rows"] == [[{"share": 0.25}]]
