@@ -94,6 +94,7 @@
         if (cell.textContent !== text) cell.textContent = text;
         G.tint(cell, strength, p.scale);
         cell.classList.toggle("masked", typeof value !== "number");
+        if (p.keys) cell.dataset.key = p.keys[i][j];
       }
     }
     node._rows.forEach((row, i) => row.classList.toggle("picked", p.picked === i));
@@ -554,12 +555,18 @@
     p.items.forEach(([, value], i) => { body(node).firstChild.children[i].lastChild.textContent = value; });
   };
 
+  function shareCell(share) {
+    const bar = el("i");
+    bar.style.width = 100 * Math.max(0, Math.min(1, share)) + "%";
+    return el("td", { class: "num share" }, bar, el("span", {}, G.percent(share)));
+  }
+
   G.painters.table = function (node, p) {
     titled(node, p);
     const table = el("table", { class: "plain" }, el("thead", {}, el("tr", {}, ...p.columns.map((c) => el("th", { scope: "col" }, c)))));
     const tbody = el("tbody");
     p.rows.forEach((row, i) => {
-      const cells = row.map((cell) => el("td", { class: typeof cell === "number" ? "num" : null }, typeof cell === "number" ? G.number(cell) : String(cell)));
+      const cells = row.map((cell) => cell && cell.share !== undefined ? shareCell(cell.share) : el("td", { class: typeof cell === "number" ? "num" : null }, typeof cell === "number" ? G.number(cell) : String(cell)));
       tbody.append(el("tr", { class: (p.marked || []).includes(i) ? "marked" : null }, ...cells));
     });
     table.append(tbody);

@@ -222,7 +222,8 @@
     }
     const most = Math.max(1e-9, ...p.edges.map((e) => Math.abs(e.value || 0)));
     p.edges.forEach((e, k) => {
-      const { wire, words } = node._edges[k], value = e.value;
+      const { wire, hit, words } = node._edges[k], value = e.value;
+      if (e.key) wire.dataset.key = hit.dataset.key = e.key;
       wire.style.strokeWidth = value === undefined ? 1.2 : 0.8 + 4 * Math.min(1, Math.abs(value) / most);
       wire.setAttribute("class", "edge" + (value < 0 ? " negative" : value > 0 ? " positive" : "") + (e.active === false ? " off" : ""));
       const shown = e.text !== undefined ? e.text : p.edge_values && value !== undefined ? brief(value) : "";

@@ -125,3 +125,10 @@ def test_long_texts_have_thumbnails_of_the_largest_weights() -> None:
     assert len(picture["maps"]) == 17 * 18 // 2
     assert picture["maps"][16 * 17 // 2] == "/", "the last row's first cell"
     assert picture["maps"][2] == chr(figures.LEVELS[32]), "row 1, column 1"
+
+
+def test_cells_can_name_their_quantity_and_shares_stay_shares() -> None:
+    named = figures.matrix([[1.0, 2.0]], "X", "resid", keys=[["x:0", "x:1"]])
+    assert named["keys"] == [["x:0", "x:1"]]
+    assert "keys" not in figures.matrix([[1.0]], "X", "resid")
+    assert figures.table(["a"], [[{"share": 0.25}]], title="T")["rows"] == [[{"share": 0.25}]]

@@ -67,6 +67,7 @@ def matrix(
     key_rows: str = "",
     key_columns: str = "",
     cell: int | None = None,
+    keys: Sequence[Sequence[str]] = (),
 ) -> Picture:
     """A matrix: a grid of readable numbers while it is small, a heatmap when it is not.
 
@@ -74,7 +75,8 @@ def matrix(
     `scale` is "signed" (diverging around zero), "share" (0 to 1) or "none". `limit` fixes the value of full colour, so
     that dragging a slider does not rescale. `product=(left, right)` names the two matrices of the same lab whose rows
     and columns multiply to a cell: hovering shows the products; `divide` is what their sum is divided by.
-    `pick` names the control that clicking a row sets. `cell` is the largest side of a heatmap's cell in pixels.
+    `pick` names the control that clicking a row sets. `cell` is the largest side of a heatmap's cell in pixels; `keys`
+    names the quantity in each cell of a small matrix.
     """
     array = np.atleast_2d(np.asarray(values))
     small = max(array.shape) <= GRID_LIMIT
@@ -96,6 +98,7 @@ def matrix(
         key_rows=key_rows,
         key_columns=key_columns,
         cell=cell,
+        keys=[list(line) for line in keys],
     )
 
 
@@ -338,9 +341,11 @@ def network(
     gap: tuple[int, int] | None = None,
     edge_values: bool = False,
 ) -> Picture:
-    """Nodes {id, label, value, grad, column, row, tensor, note, state}, edges {from, to, value, grad, text, note, via}.
+    """Nodes {id, label, value, grad, column, row, tensor, note, state, key}, edges {from, to, value, grad, text, note,
+    via, active, key}.
 
-    A node's `state` is "wanted" (thick outline) or "input" (dashed). An edge is drawn as thick as its `value`; its
+    A node's `state` is "wanted" (thick outline), "input" (dashed) or "off" (faint). An edge that is not `active` is
+    faint too. An edge is drawn as thick as its `value`; its
     label is its `text`, or with `edge_values` its value and gradient; `via` lists the (column, row) it bends at. `gap`
     is the least distance of columns and rows in pixels: a picture wider than the page scrolls. Hovering writes `note`
     below the picture.
@@ -439,7 +444,7 @@ def readouts(items: Sequence[tuple[str, str]], *, title: str = "") -> Picture:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str, marked: Sequence[int] = ()) -> Picture:
-    """A plain table; numbers align on the right."""
+    """A plain table; numbers align on the right. A cell {"share": 0.3} is a percentage with a bar behind it."""
     body = [[numbers(cell) if isinstance(cell, (float, np.floating)) else cell for cell in row] for row in rows]
     return _without_empty(kind="table", title=title, columns=list(columns), marked=list(marked)) | {"rows": body}
 
