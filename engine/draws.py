@@ -42,7 +42,7 @@ def compare(drawn: Int[Array, "n"], p: Float[Array, "V"]) -> Comparison:
     return Comparison(counts, expected, error, chi_square, degrees, chi_square_tail(chi_square, degrees))
 
 
-def chi_square_tail(x: float, degrees: int) -> float:
+def chi_square_tail(x: float | int, degrees: int) -> float:
     """The probability that a chi-square variable with so many degrees of freedom is x or more."""
     if x < 0 or degrees < 0:
         raise ValueError(f"Chi-square and its degrees of freedom are 0 or more, not {x} and {degrees}.")

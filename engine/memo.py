@@ -57,7 +57,7 @@ class Memo:
 
 
 def memory(result: Any) -> int:
-    """Bytes of the arrays in a result (an array, or a mapping, sequence or dataclass of them); what they share is counted once."""
+    """Bytes of the arrays in a result (an array, or a mapping, sequence or dataclass of them), shared ones once."""
     owners = {id(owner): owner.nbytes for owner in map(_owner, _arrays(result))}
     return sum(owners.values())
 

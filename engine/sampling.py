@@ -261,13 +261,12 @@ def unfinished(beams: Sequence[Beam]) -> list[tuple[int, ...]]:
 
 
 def beam_round(
-    beams: Sequence[Beam], logits: Float[Array, "B V"], width: int, end: int | None = None
+    beams: Sequence[Beam], logits: Float[Array, "B V"], width: int, ends: Collection[int] = ()
 ) -> tuple[Beam, ...]:
     """One round: the best `width` of all extensions. `logits` has a row for each beam that is not finished."""
     rows = iter(log_softmax(logits))
-    grown = [
-        longer for beam in beams for longer in ([beam] if beam.finished else _longer(beam, next(rows), width, end))
-    ]
+    families = [[beam] if beam.finished else _longer(beam, next(rows), width, ends) for beam in beams]
+    grown = [beam for family in families for beam in family]
     return tuple(sorted(grown, key=lambda beam: -beam.log_probability)[:width])
 
 
