@@ -109,16 +109,20 @@ class Beams:
         return replace(self, rounds=(*self.rounds, beam_round(self.rounds[-1], logits, self.width, END_IDS)))
 
 
-def side_by_side(model: Model, start: Ids, ways: Sequence[Line | Beams], length: int) -> list[Line | Beams]:
+def side_by_side(
+    model: Model, start: Ids, lines: Sequence[Line], length: int, searches: Sequence[Beams] = ()
+) -> tuple[list[Line], list[Beams]]:
     """Every way `length` tokens further (fewer where all have ended), with one run of the model for each token."""
     step = Branches(model, start, length)
     for _ in range(length):
-        texts = [way.texts for way in ways]
+        texts = [line.texts for line in lines] + [search.texts for search in searches]
         if not any(texts):
             break
-        rows = np.split(step([text for part in texts for text in part]), np.cumsum([len(part) for part in texts])[:-1])
-        ways = [way.after(part) for way, part in zip(ways, rows, strict=True)]
-    return list(ways)
+        logits = step([text for part in texts for text in part])
+        rows = iter(np.split(logits, np.cumsum([len(part) for part in texts])[:-1]))
+        lines = [line.after(next(rows)) for line in lines]
+        searches = [search.after(next(rows)) for search in searches]
+    return list(lines), list(searches)
 
 
 def likeliest(logits: Float[Array, "V"], text: Text) -> int:
@@ -163,16 +167,15 @@ def four_ways(model: Model, start: Ids, *, width: int, temperature: float, seed:
     text = tuple(map(int, start))
     first = model.trace(text)["logits"][-1]
     frozen = sample_many(first, np.random.default_rng(seed), length, temperature).tolist()
-    choices = (likeliest, drawn(seed, temperature), given(frozen))
-    lines = [Line(text, choose) for choose in choices]
-    *lines, beams = side_by_side(model, text, [*lines, Beams(width, ((Beam(text, 0.0),),))], length)
-    return Ways(*lines, BeamSearch(beams.rounds[-1], beams.rounds))
+    lines = [Line(text, choose) for choose in (likeliest, drawn(seed, temperature), given(frozen))]
+    lines, (beams,) = side_by_side(model, text, lines, length, [Beams(width, ((Beam(text, 0.0),),))])
+    return Ways(lines[0], lines[1], lines[2], BeamSearch(beams.rounds[-1], beams.rounds))
 
 
 def penalty_study(model: Model, start: Ids, penalties: Sequence[float], length: int) -> list[Line]:
     """A greedy continuation under each repetition penalty."""
     text = tuple(map(int, start))
-    return side_by_side(model, text, [Line(text, penalised(penalty)) for penalty in penalties], length)
+    return side_by_side(model, text, [Line(text, penalised(penalty)) for penalty in penalties], length)[0]
 
 
 def period(text: Sequence[int]) -> int:

@@ -107,7 +107,8 @@ def top_p(logits: Float[Array, "*batch V"], p: float | int) -> Float[Array, "*ba
     if p == 1:
         return logits
     order = falling_order(logits)
-    running = np.cumsum(softmax(np.take_along_axis(logits, order, axis=-1).astype(np.float64)), axis=-1)
+    falling = np.take_along_axis(np.asarray(logits, np.float64), order, axis=-1)
+    running = np.cumsum(softmax(falling), axis=-1)
     missing = np.sum(running < p - 1e-9, axis=-1, keepdims=True)  # so many do not reach p; the next one does
     count = np.minimum(missing + 1, logits.shape[-1])
     return _removed_unless(_among_first(logits, order, count), logits)
