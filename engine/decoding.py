@@ -7,6 +7,7 @@ beams, Holtzman et al. 2019, arXiv:1904.09751; the penalty, Keskar et al. 2019, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,7 @@ from engine.sampling import (
     sample_many,
     unfinished,
 )
+from engine.tokenization import encode
 
 Text = tuple[int, ...]
 Choose = Callable[[Float[Array, "V"], Text], int]
@@ -34,19 +36,21 @@ class Branches:
     """Next-token logits of texts that begin alike and grow side by side.
 
     Every call gives texts one token longer than some text of the call before; each goes on from the keys and values of
-    that parent, whether it has none, one or several children. Equal texts are run once. `start` comes from the trace
-    that the model keeps, so that nothing of it is computed twice.
+    that parent, whether it has none, one or several children. Equal texts are run once. The first `known` tokens of the
+    start come from the trace that the model keeps, so that what other studies have read is not read again.
     """
 
-    def __init__(self, model: Model, start: Ids, room: int) -> None:
-        """`room`: how many tokens the texts will grow at most."""
+    def __init__(self, model: Model, start: Ids, room: int, known: int | None = None) -> None:
+        """`room`: how many tokens the texts will grow at most; `known`: all of the start, unless given."""
         self.model, self.texts = model, [tuple(map(int, start))]
-        trace = model.trace(self.texts[0])
-        self.logits = trace["logits"][-1:]
-        self.cache = model.new_cache(len(self.texts[0]) + room, batch=1)
+        text = self.texts[0]
+        trace = model.trace(text[:known])
+        self.cache = model.new_cache(len(text) + room, batch=1)
         for i in range(model.config.layers):
             self.cache.extend(i, trace[f"blk.{i}.attn.k"][None], trace[f"blk.{i}.attn.v"][None])
-        self.cache.advance(len(self.texts[0]))
+        self.cache.advance(len(trace["logits"]))
+        unread = np.array([text[self.cache.length :]])
+        self.logits = model.forward(unread, self.cache, last_only=True)[:, 0] if unread.size else trace["logits"][-1:]
 
     def __call__(self, texts: Sequence[Text]) -> Float[Array, "B V"]:
         """A row for each text. Raises ValueError for a text that does not continue one of the call before."""
@@ -76,6 +80,12 @@ class Line:
     choose: Choose
     ids: Text = ()
     log_p: tuple[float, ...] = ()  # of each token, as the model has it, whatever the choice made of it
+    rows: tuple[Float[Array, "V"], ...] | None = None  # () to keep the logits that each token was chosen from
+
+    @property
+    def total(self) -> float:
+        """log p of all that was written, given the start."""
+        return math.fsum(self.log_p)
 
     @property
     def texts(self) -> list[Text]:
@@ -87,7 +97,9 @@ class Line:
         if not len(logits):
             return self
         token = self.choose(logits[0], (*self.start, *self.ids))
-        return replace(self, ids=(*self.ids, token), log_p=(*self.log_p, float(log_softmax(logits[0])[token])))
+        rows = None if self.rows is None else (*self.rows, logits[0])
+        log_p = float(log_softmax(logits[0])[token])
+        return replace(self, ids=(*self.ids, token), log_p=(*self.log_p, log_p), rows=rows)
 
 
 @dataclass(frozen=True)
@@ -110,10 +122,15 @@ class Beams:
 
 
 def side_by_side(
-    model: Model, start: Ids, lines: Sequence[Line], length: int, searches: Sequence[Beams] = ()
+    model: Model,
+    start: Ids,
+    lines: Sequence[Line],
+    length: int,
+    searches: Sequence[Beams] = (),
+    known: int | None = None,
 ) -> tuple[list[Line], list[Beams]]:
     """Every way `length` tokens further (fewer where all have ended), with one run of the model for each token."""
-    step = Branches(model, start, length)
+    step = Branches(model, start, length, known)
     for _ in range(length):
         texts = [line.texts for line in lines] + [search.texts for search in searches]
         if not any(texts):
@@ -172,10 +189,25 @@ def four_ways(model: Model, start: Ids, *, width: int, temperature: float, seed:
     return Ways(lines[0], lines[1], lines[2], BeamSearch(beams.rounds[-1], beams.rounds))
 
 
-def penalty_study(model: Model, start: Ids, penalties: Sequence[float], length: int) -> list[Line]:
-    """A greedy continuation under each repetition penalty."""
+def penalty_study(
+    model: Model, start: Ids, penalties: Sequence[float], length: int, known: int | None = None
+) -> list[Line]:
+    """A greedy continuation under each repetition penalty, with the logits of every step; `known` as in `Branches`."""
     text = tuple(map(int, start))
-    return side_by_side(model, text, [Line(text, penalised(penalty)) for penalty in penalties], length)[0]
+    return side_by_side(
+        model, text, [Line(text, penalised(penalty), rows=()) for penalty in penalties], length, known=known
+    )[0]
+
+
+def doubled(ids: Sequence[int]) -> Text:
+    """A text, a full stop, and the text again: after this, many a model says it a third time."""
+    return (*ids, *encode(".", "smollm2"), *ids)
+
+
+def seen_before(start: Sequence[int], written: Sequence[int]) -> list[bool]:
+    """For each token written: was it in the text already, start included?"""
+    text = [*start, *written]
+    return [text[i] in text[:i] for i in range(len(start), len(text))]
 
 
 def period(text: Sequence[int]) -> int:
@@ -200,3 +232,8 @@ def next_logits(model: Model, start: Ids, chosen: Sequence[int]) -> Float[Array,
         return logits
 
     return model.memo.get(("next", len(start), text), run)
+
+
+def nth_draw(seed: int, n: int) -> float:
+    """The uniform number that a generator with this seed gives at its n-th call, from 0."""
+    return float(np.random.default_rng(seed).random(n + 1)[n])

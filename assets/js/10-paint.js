@@ -297,6 +297,9 @@
     G.explain(node, node._cursor[0], node._cursor[1], node._picture);
   }
 
+  // An item was clicked: its control gets what the picture has for it, or else its index.
+  const pick = (node, p, i) => G.set(node._lab.id, { [p.pick]: p.picks ? p.picks[i] : i });
+
   // ---- bars ---------------------------------------------------------------------------------------------------------
 
   G.painters.bars = function (node, p, lab) {
@@ -312,7 +315,7 @@
       G.listen(node, {
         click(event) {
           const button = event.target.closest(".pick"), now = node._picture;
-          if (button) G.set(node._lab.id, { [now.pick]: [...body(node).firstChild.children].indexOf(button.parentNode) });
+          if (button) pick(node, now, [...body(node).firstChild.children].indexOf(button.parentNode));
         },
       });
     }
@@ -421,7 +424,7 @@
       G.listen(node, {
         click(event) {
           const at = event.target.closest("[data-pick]"), now = node._picture;
-          if (at) G.set(node._lab.id, { [now.pick]: +at.dataset.pick });
+          if (at) pick(node, now, +at.dataset.pick);
         },
       });
     }

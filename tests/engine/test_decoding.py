@@ -64,6 +64,13 @@ def test_branches_equal_reading_each_text_anew(tiny):
         step([(*START, 7, 2, 1, 1, 1)])
 
 
+@pytest.mark.parametrize("known", [1, 3, 5])
+def test_a_start_that_is_partly_known_is_read_to_its_end(tiny, known):
+    step, text = Branches(tiny, START, 2, known), (*START, 9)
+    np.testing.assert_allclose(step([START])[0], tiny.forward(START, last_only=True)[0], atol=1e-10)
+    np.testing.assert_allclose(step([text])[0], tiny.forward(text, last_only=True)[0], atol=1e-10)
+
+
 def test_asking_twice_runs_the_model_once(tiny, monkeypatch):
     step = Branches(tiny, START, 3)
     texts = [(*START, 7), (*START, 9)]
@@ -164,6 +171,16 @@ def test_a_penalty_of_one_is_greedy(tiny):
     plain, strong = decoding.penalty_study(tiny, START, [1.0, 3.0], 8)
     assert plain.ids == tuple(step.id for step in tiny.generate(START, 8))
     assert strong.ids != plain.ids
+
+
+def test_seen_before_and_doubled():
+    assert decoding.seen_before([1, 2], [3, 2, 3, 3]) == [False, True, True, True]
+    assert decoding.doubled([5, 6]) == (5, 6, *encode(".", "smollm2"), 5, 6)
+
+
+def test_the_nth_draw_is_what_a_generator_gives_after_n_others():
+    rng = np.random.default_rng(4)
+    assert [decoding.nth_draw(4, n) for n in range(5)] == [rng.random() for _ in range(5)]
 
 
 @pytest.mark.parametrize(
