@@ -26,7 +26,6 @@ from engine.sampling import (
     sample_many,
     unfinished,
 )
-from engine.tokenization import encode
 
 Text = tuple[int, ...]
 Choose = Callable[[Float[Array, "V"], Text], int]
@@ -173,20 +172,46 @@ class Ways:
 
     greedy: Line
     drawn: Line
-    frozen: (
-        Line  # drawn from the first distribution again and again, with the same random numbers; log_p is as it reads
-    )
+    frozen: Line  # drawn from the first distribution alone, with the same random numbers; log_p as the model reads it
     beams: BeamSearch
 
 
 def four_ways(model: Model, start: Ids, *, width: int, temperature: float, seed: int, length: int) -> Ways:
-    """Greedy, drawn, drawn without ever running the model again, and beam search."""
-    text = tuple(map(int, start))
+    """Greedy, drawn, drawn without ever running the model again, and beam search; kept by the model's memo.
+
+    All four grow together when a text is new; for other draws from a known text only the draws are made anew.
+    """
+    text, settings = tuple(map(int, start)), (temperature, seed)
     first = model.trace(text)["logits"][-1]
-    frozen = sample_many(first, np.random.default_rng(seed), length, temperature).tolist()
-    lines = [Line(text, choose) for choose in (likeliest, drawn(seed, temperature), given(frozen))]
-    lines, (beams,) = side_by_side(model, text, lines, length, [Beams(width, ((Beam(text, 0.0),),))])
-    return Ways(lines[0], lines[1], lines[2], BeamSearch(beams.rounds[-1], beams.rounds))
+
+    def draws() -> list[Line]:
+        frozen = sample_many(first, np.random.default_rng(seed), length, temperature).tolist()
+        return [Line(text, drawn(seed, temperature)), Line(text, given(frozen))]
+
+    def everything() -> tuple[tuple[float, int], list[Line], Beams]:
+        lines, (beams,) = side_by_side(
+            model, text, [*draws(), Line(text, likeliest)], length, [beams_from(text, width)]
+        )
+        return settings, lines, beams
+
+    known_draws, (random, frozen, greedy), beams = model.memo.get(("ways", text, width, length), everything)
+    if known_draws != settings:
+        random, frozen = model.memo.get(
+            ("draws", text, length, *settings), lambda: side_by_side(model, text, draws(), length)[0]
+        )
+    return Ways(greedy, random, frozen, BeamSearch(beams.rounds[-1], beams.rounds))
+
+
+def beams_from(text: Text, width: int) -> Beams:
+    """A beam search that has not begun."""
+    return Beams(width, ((Beam(text, 0.0),),))
+
+
+def step_log_p(search: BeamSearch, beam: Beam) -> list[float]:
+    """The log-probability of each token of a final beam: how much its ancestors lost from round to round."""
+    known = {old.ids: old.log_probability for beams in search.rounds for old in beams}
+    start = len(search.rounds[0][0].ids)
+    return [known[beam.ids[: i + 1]] - known[beam.ids[:i]] for i in range(start, len(beam.ids))]
 
 
 def penalty_study(
@@ -199,9 +224,16 @@ def penalty_study(
     )[0]
 
 
-def doubled(ids: Sequence[int]) -> Text:
-    """A text, a full stop, and the text again: after this, many a model says it a third time."""
-    return (*ids, *encode(".", "smollm2"), *ids)
+def doubled(text: str) -> str:
+    """A text said twice, as two sentences: after this, many a model says it a third time."""
+    text = text.strip()
+    return f"{text} {text}" if text[-1:] in ".!?。！？" else f"{text}. {text}"
+
+
+def shared_start(one: Sequence[int], other: Sequence[int]) -> int:
+    """With how many equal tokens two texts begin."""
+    pairs = zip(one, other, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def seen_before(start: Sequence[int], written: Sequence[int]) -> list[bool]:

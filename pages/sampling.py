@@ -30,9 +30,10 @@ from engine.sampling import (
     top_k,
     top_p,
 )
+from engine.tokenization import decode, encode
 from engine.weights import SOURCES
 from pages._chips import grouped, many
-from pages._reading import Reading, piece, read, spoken, written
+from pages._reading import ENCODING, Reading, piece, read, spoken, written
 from ui.chapter import Chapter
 from ui.controls import Choice, Pick, Slider, Toggle, Trail, within
 from ui.figures import Picture, bars, curve, matrix, network, readouts, row, stack, stretches, table, tokens
@@ -44,6 +45,25 @@ chapter = Chapter(__name__, Path(__file__).parent)
 WORDS = ("hot", "cold", "salty", "spicy", "thin", "good", "purple")
 LOGITS = (1.9, 1.5, 1.2, 0.8, 0.3, -0.2, -1.5)
 VOCABULARY = SOURCES["smollm2"].config.vocabulary
+
+
+def _log(value: float) -> str:
+    """A log-probability as sentences and titles write it."""
+    return f"{value:.2f}".replace("-", "−")
+
+
+def _times(log_ratio: float) -> str:
+    """How many times as much, from the logarithm of the ratio: 94.5, 12,345, 5 × 10⁷."""
+    if log_ratio < math.log(1e6):
+        return f"{math.exp(log_ratio):,.1f}" if log_ratio < math.log(1000) else f"{math.exp(log_ratio):,.0f}"
+    power = math.floor(log_ratio / math.log(10))
+    digits = str(power).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{math.exp(log_ratio - power * math.log(10)):.0f} × 10{digits}"
+
+
+def _share(share: float) -> str:
+    """A share small enough to stand on a chip."""
+    return f"{share:.0%}" if share >= 0.01 else f"{share:.1%}" if share >= 0.001 else "<0.1%"
 
 
 # --- hand-sized ----------------------------------------------------------------------------------------------------
@@ -109,7 +129,7 @@ VOCABULARY = SOURCES["smollm2"].config.vocabulary
             "With equal logits, top-k has to cut between equals. It keeps those that come first in the list.",
         ),
     ],
-    height=1100,
+    height=960,
 )
 def filters(
     temperature: float, k: int, p: float, minimum: float, greedy: bool, power: float, seed: int, **logits: float
@@ -395,7 +415,7 @@ def chance(power: float, seed: int, temperature: float) -> tuple[Any, ...]:
         title="The shares after each number of draws",
         x_label="draws n",
         y_label="distance",
-        tensors=["tokens", "logits"],
+        tensors=["logits", "resid"],
         log_x=True,
         log_y=True,
     )
@@ -458,7 +478,7 @@ def _chips(reading: Reading, at: int, control: str, title: str, notes: Sequence[
         Preset("Feverish", {"temperature": 2.0}, "Fifty thousand tiny shares add up: the tail now outweighs the top."),
         Preset("After the first word", {"place": 0, "temperature": 1.0}, "One word says little about the next."),
     ],
-    height=900,
+    height=760,
 )
 def vocabulary(sentence: str, temperature: float, place: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -483,13 +503,13 @@ def vocabulary(sentence: str, temperature: float, place: int) -> tuple[Any, ...]
             ),
             curve(
                 [
-                    ("temperature 1", shown[0], plain[shown[0] - 1]),
-                    (f"temperature {temperature:g}", shown[1], p[shown[1] - 1]),
+                    (f"at temperature {temperature:g}", shown[1], p[shown[1] - 1]),
+                    *([("as the model has it", shown[0], plain[shown[0] - 1])] if temperature != 1 else []),
                 ],
                 title="Every token by its rank, both axes logarithmic",
                 x_label="rank",
                 y_label="probability",
-                tensors=["resid", "logits"],
+                tensors=["logits", "resid"],
                 log_x=True,
                 log_y=True,
             ),
@@ -547,7 +567,7 @@ def _share_formula(logits: np.ndarray, temperature: float, share: float) -> str:
         Preset("As typed", {"order": "typed"}, "The usual order."),
         Preset("Backwards", {"order": "backwards"}, "The same tokens, last one first: see what becomes of perplexity."),
     ],
-    height=560,
+    height=440,
 )
 def surprise(sentence: str, order: str, place: int) -> tuple[Any, ...]:
     reading = read(sentence, least=2)
@@ -581,17 +601,18 @@ def surprise(sentence: str, order: str, place: int) -> tuple[Any, ...]:
         ),
         readouts(
             [
-                ("log-probability of the text", f"{-float(np.sum(found)):.2f}"),
+                ("log-probability of the text", _log(-float(np.sum(found)))),
                 ("mean surprisal", f"{mean:.3f} nats"),
                 ("perplexity", f"{math.exp(mean):,.1f}"),
                 ("most surprising", f"“{spoken(reading.pieces[worst])}”, {found[worst - 1]:.2f}"),
             ]
         ),
     )
+    guesses = f"{math.exp(mean):,.1f}"
     text = (
-        f"{reading.note}“{spoken(reading.pieces[at])}” had a probability of {p[actual]:.2%}, rank {rank:,}: a surprisal "
-        f"of {found[at - 1]:.2f} nats. Over the text the mean is {mean:.2f}, as if the model had to guess among "
-        f"{math.exp(mean):,.1f} equal choices each time. The first token has none: there is nothing to guess it from."
+        f"{reading.note}“{spoken(reading.pieces[at])}” had a probability of {p[actual]:.2%}, rank {rank:,}: that is "
+        f"{found[at - 1]:.2f} nats of surprisal. Over the text the mean is {mean:.2f}, as if the model had to guess among "
+        f"{guesses} equal choices each time. The first token has none: there is nothing to guess it from."
     )
     formula = (
         rf"-\ln {number(p[actual])} = {number(found[at - 1])}, \quad \text{{perplexity}} = "
@@ -642,7 +663,7 @@ def surprise(sentence: str, order: str, place: int) -> tuple[Any, ...]:
         ),
         Preset("Everything off", {"temperature": 1.0, "k": 0, "p": 1.0, "minimum": 0.0}, "Any of 49,152 can be drawn."),
     ],
-    height=760,
+    height=700,
 )
 def real_filters(sentence: str, temperature: float, k: int, p: float, minimum: float, place: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -695,7 +716,7 @@ _ranks = [f"rank:{i}" for i in range(12)]
     """,
     provenance="SmolLM2's real weights, on the sentence at the top of the page",
     real=True,
-    height=520,
+    height=400,
 )
 def nucleus(sentence: str, p: float, k: int) -> tuple[Any, ...]:
     reading = read(sentence, limit=24)
@@ -707,11 +728,10 @@ def nucleus(sentence: str, p: float, k: int) -> tuple[Any, ...]:
         bars(
             reading.pieces,
             np.log10(sizes),
-            title=f"Tokens that top-p {p:g} keeps after each of your tokens (bars logarithmic)",
+            title=f"Tokens that top-p {p:g} keeps after each of your tokens (logarithmic)",
             tensor="logits",
-            unit="",
             limit=math.log10(VOCABULARY),
-            notes=[many(int(size), "token") for size in sizes],
+            texts=[many(int(size), "token") for size in sizes],
             keys=keys,
         ),
         bars(
@@ -771,7 +791,7 @@ LONGEST = 16
         Preset("Cold", {"temperature": 0.5}, "The likeliest token owns most of the line."),
         Preset("Cut the tail", {"p": 0.8}, "The line holds only what top-p has left."),
     ],
-    height=1000,
+    height=700,
 )
 def step(sentence: str, temperature: float, p: float, seed: int, chosen: str) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -821,7 +841,7 @@ def step(sentence: str, temperature: float, p: float, seed: int, chosen: str) ->
             share=True,
             marked=[place],
             pick="chosen",
-            picks=[chosen if i is None else _joined(trail, i) for i in ids],
+            picks=[None if i is None else _joined(trail, i) for i in ids],
             notes=["drawn" if i == place else "" for i in range(len(names))],
             keys=[f"candidate:{i}" for i in range(len(names))],
         ),
@@ -837,7 +857,7 @@ def step(sentence: str, temperature: float, p: float, seed: int, chosen: str) ->
             else f", although “{spoken(piece(best))}” has {left.probabilities[0]:.1%}. "
         )
         + (
-            f"{many(len(trail), 'token')} chosen so far, with log-probability {_total(rows, trail):.2f}."
+            f"{many(len(trail), 'token')} chosen so far, with log-probability {_log(_total(rows, trail))}."
             if trail
             else "Nothing is chosen yet: take it, or click another."
         )
@@ -905,7 +925,7 @@ def _steps_table(rows: np.ndarray, trail: Sequence[int]) -> Picture:
     for n, token in enumerate(trail):
         total += float(log_p[n, token])
         rank = int(np.sum(rows[n] > rows[n, token])) + 1
-        lines.append([n + 1, piece(token), f"{math.exp(log_p[n, token]):.2%}", f"{rank:,}", f"{total:.2f}"])
+        lines.append([n + 1, piece(token), f"{math.exp(log_p[n, token]):.2%}", f"{rank:,}", _log(total)])
     return table(["step", "token", "its probability", "its rank", "log p so far"], lines, title="What was chosen")
 
 
@@ -948,16 +968,13 @@ def _chain_formula(rows: np.ndarray, trail: Sequence[int]) -> str:
         Preset("Eight beams", {"width": "8", "length": "10"}, "More beams: is what they find any better?"),
         Preset("Wild draws", {"temperature": "1.5"}, "The drawn text wanders off; greedy and beams do not notice."),
     ],
-    height=1200,
+    height=1000,
 )
 def ways(sentence: str, width: str, temperature: str, seed: str, length: str) -> tuple[Any, ...]:
     reading = read(sentence)
     settings: dict[str, Any] = {"width": int(width), "seed": int(seed), "length": int(length)}
     settings["temperature"] = float(temperature)
-    found = reading.model.memo.get(
-        ("ways", reading.ids, *settings.values()),
-        lambda: decoding.four_ways(reading.model, reading.ids, **settings),
-    )
+    found = decoding.four_ways(reading.model, reading.ids, **settings)
     start, best = len(reading.ids), found.beams.beams[0]
     lines = [
         ("Greedy: always the likeliest token", found.greedy),
@@ -966,8 +983,12 @@ def ways(sentence: str, width: str, temperature: str, seed: str, length: str) ->
     ]
     totals = [*(line.total for _, line in lines), best.log_probability]
     picture = stack(
-        *(_tinted(line.ids, np.exp(line.log_p), f"{name}. log p = {line.total:.2f}") for name, line in lines),
-        _tinted(best.ids[start:], None, f"The best of {width} beams. log p = {best.log_probability:.2f}"),
+        *(_tinted(line.ids, line.log_p, f"{name}. log p = {_log(line.total)}") for name, line in lines),
+        _tinted(
+            best.ids[start:],
+            decoding.step_log_p(found.beams, best),
+            f"The best of {width} beams. log p = {_log(best.log_probability)}",
+        ),
         bars(
             ["greedy", "drawn", "not generation", "best beam"],
             totals,
@@ -978,7 +999,7 @@ def ways(sentence: str, width: str, temperature: str, seed: str, length: str) ->
         table(
             ["beam", "log p", "text"],
             [
-                [i + 1, f"{beam.log_probability:.2f}", written(beam.ids[start:])]
+                [i + 1, _log(beam.log_probability), written(beam.ids[start:])]
                 for i, beam in enumerate(found.beams.beams)
             ],
             title="The beams at the end",
@@ -991,10 +1012,10 @@ def ways(sentence: str, width: str, temperature: str, seed: str, length: str) ->
     return picture, reading.note + _beam_verdict(found, start), formula, {"log_p": np.array(totals)}
 
 
-def _tinted(ids: Sequence[int], shares: Any, title: str) -> Picture:
+def _tinted(ids: Sequence[int], log_p: Sequence[float], title: str) -> Picture:
     """A continuation, each token as dark as the model found it likely."""
-    notes = [f"{share:.0%}" for share in shares] if shares is not None else [""] * len(ids)
-    pieces = [{"text": piece(i), **({"note": note} if note else {})} for i, note in zip(ids, notes, strict=True)]
+    shares = [math.exp(value) for value in log_p]
+    pieces = [{"text": piece(i), "note": _share(share)} for i, share in zip(ids, shares, strict=True)]
     return tokens(pieces, title=title, show=["no-ids"], shares=shares)
 
 
@@ -1013,7 +1034,7 @@ def _beam_tree(rounds: Sequence[Sequence[Beam]], start: int) -> Picture:
                     "column": column,
                     "row": place,
                     "tensor": "logits",
-                    "note": f"log p = {beam.log_probability:.2f}: {written(beam.ids[start:])}",
+                    "note": f"log p = {_log(beam.log_probability)}: {written(beam.ids[start:])}",
                     **({"state": "wanted"} if on_way else {}),
                 }
             )
@@ -1033,30 +1054,23 @@ def _grew(old: Beam, new: Beam) -> bool:
 
 def _beam_verdict(found: decoding.Ways, start: int) -> str:
     best, greedy = found.beams.beams[0], found.greedy
-    apart = best.log_probability - greedy.total
-    if best.ids[start:] == greedy.ids:
-        return "Here beam search ends with the very text that greedy decoding found. "
-    ratio = f"{math.exp(abs(apart)):,.1f}"
-    if len(best.ids) - start != len(greedy.ids):
+    by_beams, apart = best.ids[start:], best.log_probability - greedy.total
+    if by_beams == greedy.ids:
+        return "Here beam search ends with the very text that greedy decoding found."
+    if len(by_beams) != len(greedy.ids):
         return (
-            f"The best beam has {many(len(best.ids) - start, 'token')}, greedy {many(len(greedy.ids), 'token')}: "
-            f"a shorter text has fewer factors, so the log-probabilities {best.log_probability:.2f} and "
-            f"{greedy.total:.2f} cannot be compared as they stand. "
+            f"The best beam has {many(len(by_beams), 'token')}, greedy {many(len(greedy.ids), 'token')}: fewer tokens "
+            f"are fewer factors, so {_log(best.log_probability)} and {_log(greedy.total)} cannot be compared as they "
+            "stand."
         )
-    common = sum(1 for _ in _shared(best.ids[start:], greedy.ids))
-    if apart > 0:
-        return (
-            f"Beam search found a text {ratio} times as probable as greedy's. They part after "
-            f"{many(common, 'token')}: there greedy took what looked best at once. The drawn text is "
-            f"{math.exp(min(best.log_probability - found.drawn.total, 700)):.1e} times less probable than that. "
-        )
-    return f"Beam search lost the better text on the way: greedy's is {ratio} times as probable as its best beam. "
-
-
-def _shared(one: Sequence[int], other: Sequence[int]) -> list[int]:
-    """What both begin with."""
-    apart = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    return list(one[:apart])
+    if apart < 0:
+        return f"Beam search lost the better text on the way: greedy's is {_times(-apart)} times as probable."
+    common, drawn = decoding.shared_start(by_beams, greedy.ids), best.log_probability - found.drawn.total
+    return (
+        f"Beam search found a text {_times(apart)} times as probable as greedy's. They part after "
+        f"{many(common, 'token')}, where greedy took what looked best at once."
+        + (f" The best beam is {_times(drawn)} times as probable as the drawn text." if drawn > 0 else "")
+    )
 
 
 PENALTIES = (1.0, 1.2, 1.5)
@@ -1068,7 +1082,7 @@ PENALTIES = (1.0, 1.2, 1.5)
     controls=[
         Toggle("twice", "Say your sentence once before", True),
         Choice("length", "Tokens to write", "12", {"12": "12", "24": "24 (takes twice as long)"}),
-        Pick("place", "Token to look at", 0),
+        Pick("place", "Token to look at", 64),
     ],
     runs=[decoding.penalty_study, repetition_penalty, decoding.period],
     snippet="""
@@ -1078,7 +1092,7 @@ PENALTIES = (1.0, 1.2, 1.5)
         from engine.tokenization import decode, encode
 
         ids = encode({sentence!r}, "smollm2")[:24]
-        start = doubled(ids) if {twice} else ids
+        start = encode(doubled(decode(ids, "smollm2")), "smollm2") if {twice} else ids
         lines = penalty_study(load(), start, [1.0, 1.2, 1.5], {length})
         totals = np.array([line.total for line in lines])
         for line in lines:
@@ -1087,17 +1101,20 @@ PENALTIES = (1.0, 1.2, 1.5)
     provenance="SmolLM2's real weights, greedy, under three penalties at once",
     real=True,
     presets=[
-        Preset("Said twice", {"twice": True, "place": 0}, "What was said twice is said a third time."),
-        Preset("Said once", {"twice": False, "place": 0}, "Here the penalty changes a text that needed no help."),
+        Preset("Said twice", {"twice": True, "place": 64}, "What was said twice is said a third time."),
+        Preset("Said once", {"twice": False, "place": 64}, "Here the penalty changes a text that needed no help."),
     ],
-    height=800,
+    height=480,
 )
 def repeat(sentence: str, twice: bool, length: str, place: int) -> tuple[Any, ...]:
     reading = read(sentence, limit=24)
-    start = decoding.doubled(reading.ids) if twice else reading.ids
+    start = reading.ids
+    if twice:
+        start = tuple(encode(decoding.doubled(decode(reading.ids, ENCODING)), ENCODING))
+    known = max(1, decoding.shared_start(start, reading.ids))
     lines = reading.model.memo.get(
         ("penalties", start, length),
-        lambda: decoding.penalty_study(reading.model, start, PENALTIES, int(length), known=len(reading.ids)),
+        lambda: decoding.penalty_study(reading.model, start, PENALTIES, int(length), known),
     )
     which, at = divmod(place, 64)
     which = min(which, len(lines) - 1)
@@ -1153,7 +1170,7 @@ def _penalty_chips(n: int, line: decoding.Line, start: Sequence[int], picked: in
         [{"text": piece(i), "key": f"written:{n}:{i}"} for i in line.ids],
         title=(
             f"Penalty {PENALTIES[n]:g}: {sum(before)} of {len(before)} tokens were in the text before{loop}; "
-            f"log p = {line.total:.1f}"
+            f"log p = {_log(line.total)}"
         ),
         pick="place",
         picks=[64 * n + i for i in range(len(line.ids))],
@@ -1173,11 +1190,11 @@ def _loop_verdict(lines: Sequence[decoding.Line], start: Sequence[int]) -> str:
     )
     if same:
         return text + f"A penalty of {same[-1]:g} changes nothing here."
-    weakest = PENALTIES[1]
+    apart = lines[0].total - lines[-1].total
     return (
-        text
-        + f"With {weakest:g} it is {shares[1]:.0%}, with {PENALTIES[-1]:g} {shares[-1]:.0%}. The model itself finds "
-        f"the strongest one's text {math.exp(min(lines[0].total - lines[-1].total, 700)):.1e} times less probable."
+        f"{text}With {PENALTIES[1]:g} it is {shares[1]:.0%}, with {PENALTIES[-1]:g} {shares[-1]:.0%}. The model itself "
+        f"finds what it was made to write under {PENALTIES[-1]:g} {_times(abs(apart))} times "
+        f"{'less' if apart > 0 else 'more'} probable than its own choice."
     )
 
 
@@ -1187,6 +1204,12 @@ def _loop_verdict(lines: Sequence[decoding.Line], start: Sequence[int]) -> str:
 @chapter.number
 def vocabulary_size() -> str:
     return f"{VOCABULARY:,}"
+
+
+@chapter.number
+def doubling_logit() -> float:
+    """How much larger a logit must be to get twice the share."""
+    return round(math.log(2), 2)
 
 
 @chapter.number

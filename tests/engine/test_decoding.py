@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tiny_model import CONFIG, write_package
 
 from engine import decoding, weights
-from engine.decoding import Beams, Branches, Line, drawn, given, likeliest, next_logits, penalised, period, side_by_side
+from engine.decoding import (
+    Branches,
+    Line,
+    beams_from,
+    drawn,
+    given,
+    likeliest,
+    next_logits,
+    penalised,
+    period,
+    side_by_side,
+)
 from engine.memo import Memo
 from engine.model import Model, load
-from engine.sampling import Beam, beam_search, log_softmax, repetition_penalty
+from engine.sampling import beam_search, log_softmax, repetition_penalty
 from engine.tokenization import encode
 from engine.weights import load_weights
 
@@ -38,10 +51,6 @@ def tiny(tmp_path_factory):
 def read_anew(model):
     """The slow step: the whole text through the model, for one text."""
     return lambda ids: model.forward(ids, last_only=True)[0]
-
-
-def beams_of(text, width):
-    return Beams(width, ((Beam(text, 0.0),),))
 
 
 # Branches: one cache, many texts
@@ -96,7 +105,7 @@ def test_beams_in_a_batch_equal_beams_one_by_one(tiny, width):
 @pytest.mark.model
 def test_beams_in_a_batch_equal_beams_one_by_one_in_the_real_model(smollm2):
     one_by_one = beam_search(read_anew(smollm2), SENTENCE, 3, 4)
-    _, (found,) = side_by_side(smollm2, SENTENCE, [], 4, [beams_of(SENTENCE, 3)])
+    _, (found,) = side_by_side(smollm2, SENTENCE, [], 4, [beams_from(SENTENCE, 3)])
     assert [beam.ids for beam in found.rounds[-1]] == [beam.ids for beam in one_by_one.beams]
     for one, other in zip(one_by_one.beams, found.rounds[-1], strict=True):
         assert one.log_probability == pytest.approx(other.log_probability, abs=2e-3)
@@ -104,7 +113,7 @@ def test_beams_in_a_batch_equal_beams_one_by_one_in_the_real_model(smollm2):
 
 def test_no_other_continuation_of_that_length_is_likelier_than_the_best_of_all_beams(tiny):
     """With as many beams as there are texts, beam search is a search through all of them."""
-    _, (found,) = side_by_side(tiny, START, [], 2, [beams_of(START, CONFIG.vocabulary**2)])
+    _, (found,) = side_by_side(tiny, START, [], 2, [beams_from(START, CONFIG.vocabulary**2)])
     first = log_softmax(tiny.forward(START, last_only=True)[0])
     pairs = [(a, b) for a in (0, 1, 50, 95) for b in (0, 33, 95)]
     log_p = {beam.ids[-2:]: beam.log_probability for beam in found.rounds[-1] if len(beam.ids) == len(START) + 2}
@@ -122,7 +131,7 @@ def test_no_other_continuation_of_that_length_is_likelier_than_the_best_of_all_b
 
 def test_lines_side_by_side_equal_the_models_own_generation(tiny):
     lines = [Line(START, likeliest), Line(START, drawn(5, 1.3)), Line(START, penalised(1.4))]
-    (greedy, random, penal), _ = side_by_side(tiny, START, lines, 8, [beams_of(START, 3)])
+    (greedy, random, penal), _ = side_by_side(tiny, START, lines, 8, [beams_from(START, 3)])
     assert greedy.ids == tuple(step.id for step in tiny.generate(START, 8))
     alone = drawn(5, 1.3)
     assert random.ids == tuple(step.id for step in tiny.generate(START, 8, choose=alone, cached=False))
@@ -167,6 +176,26 @@ def test_the_frozen_way_is_many_draws_from_one_distribution(tiny):
     assert [beam.ids for beam in found.beams.beams] == [beam.ids for beam in one_by_one.beams]
 
 
+def test_other_draws_from_a_known_text_are_those_of_a_fresh_one(tiny):
+    fresh = decoding.four_ways(
+        dataclasses.replace(tiny, memo=Memo(2**20)), START, width=2, temperature=0.8, seed=9, length=5
+    )
+    decoding.four_ways(tiny, START, width=2, temperature=1.0, seed=4, length=5)
+    after = decoding.four_ways(tiny, START, width=2, temperature=0.8, seed=9, length=5)
+    for name in ("greedy", "drawn", "frozen"):
+        one, other = getattr(fresh, name), getattr(after, name)
+        assert one.ids == other.ids
+        np.testing.assert_allclose(one.log_p, other.log_p, atol=1e-9)
+    assert fresh.beams == after.beams
+
+
+def test_steps_of_a_beam_are_the_log_probabilities_of_its_tokens(tiny):
+    search = beam_search(Branches(tiny, START, 5), START, 3, 5, batched=True)
+    for beam in search.beams:
+        read = tiny.surprisal(beam.ids)[len(START) - 1 :]
+        np.testing.assert_allclose(decoding.step_log_p(search, beam), -read, atol=1e-9)
+
+
 def test_a_penalty_of_one_is_greedy(tiny):
     plain, strong = decoding.penalty_study(tiny, START, [1.0, 3.0], 8)
     assert plain.ids == tuple(step.id for step in tiny.generate(START, 8))
@@ -175,7 +204,10 @@ def test_a_penalty_of_one_is_greedy(tiny):
 
 def test_seen_before_and_doubled():
     assert decoding.seen_before([1, 2], [3, 2, 3, 3]) == [False, True, True, True]
-    assert decoding.doubled([5, 6]) == (5, 6, *encode(".", "smollm2"), 5, 6)
+    assert decoding.doubled(" so it is ") == "so it is. so it is"
+    assert decoding.doubled("Go away!") == "Go away! Go away!"
+    assert decoding.doubled("") == ". "
+    assert [decoding.shared_start([1, 2, 3], other) for other in ([1, 2, 4], [1, 2], [], [1, 2, 3, 9])] == [2, 2, 0, 3]
 
 
 def test_the_nth_draw_is_what_a_generator_gives_after_n_others():

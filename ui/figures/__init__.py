@@ -128,12 +128,13 @@ def bars(
     keys: Sequence[str] = (),
     pick: str = "",
     picked: int | None = None,
-    picks: Sequence[str | int] = (),
+    picks: Sequence[str | int | None] = (),
     marked: Sequence[int] = (),
+    texts: Sequence[str] = (),
 ) -> Picture:
-    """Horizontal bars with their label and number; `share` writes percentages.
+    """Horizontal bars with their label and number; `share` writes percentages, `texts` says what to write instead.
 
-    Clicking a label sets the control `pick` to its index, or to what `picks` has for it.
+    Clicking a label sets the control `pick` to its index, or to what `picks` has for it; None there is no button.
     """
     return _without_empty(
         kind="bars",
@@ -150,6 +151,7 @@ def bars(
         picked=picked,
         picks=list(picks),
         marked=list(marked),
+        texts=list(texts),
     )
 
 
