@@ -172,7 +172,7 @@ def filters(
                 tensor="logits",
                 limit=float(count),
                 keys=[f"word:{i}" for i in range(7)],
-                notes=[f"± {error:.1f}" for error in seen.standard_error],
+                texts=[f"{n:,.1f} ± {e:.1f}" for n, e in zip(seen.expected, seen.standard_error, strict=True)],
             ),
             bars(
                 WORDS,
@@ -611,7 +611,7 @@ def surprise(sentence: str, order: str, place: int) -> tuple[Any, ...]:
     guesses = f"{math.exp(mean):,.1f}"
     text = (
         f"{reading.note}“{spoken(reading.pieces[at])}” had a probability of {p[actual]:.2%}, rank {rank:,}: that is "
-        f"{found[at - 1]:.2f} nats of surprisal. Over the text the mean is {mean:.2f}, as if the model had to guess among "
+        f"{found[at - 1]:.2f} nats of surprisal. Over the text the mean is {mean:.2f}, as if it had to guess among "
         f"{guesses} equal choices each time. The first token has none: there is nothing to guess it from."
     )
     formula = (
@@ -1040,7 +1040,8 @@ def _beam_tree(rounds: Sequence[Sequence[Beam]], start: int) -> Picture:
             )
             parent = next((k for k, old in enumerate(rounds[column - 1]) if column and _grew(old, beam)), None)
             if parent is not None:
-                edges.append({"from": f"{column - 1}.{parent}", "to": f"{column}.{place}", "note": ""})
+                way = {"value": 1.0} if on_way else {}
+                edges.append({"from": f"{column - 1}.{parent}", "to": f"{column}.{place}", "note": "", **way})
     columns = [f"round {i}" if i else "" for i in range(len(rounds))]
     title = (
         "The rounds of beam search: survivors with their log p, the likeliest on top; outlined is what led to the best"
@@ -1192,9 +1193,8 @@ def _loop_verdict(lines: Sequence[decoding.Line], start: Sequence[int]) -> str:
         return text + f"A penalty of {same[-1]:g} changes nothing here."
     apart = lines[0].total - lines[-1].total
     return (
-        f"{text}With {PENALTIES[1]:g} it is {shares[1]:.0%}, with {PENALTIES[-1]:g} {shares[-1]:.0%}. The model itself "
-        f"finds what it was made to write under {PENALTIES[-1]:g} {_times(abs(apart))} times "
-        f"{'less' if apart > 0 else 'more'} probable than its own choice."
+        f"{text}With {PENALTIES[1]:g} it is {shares[1]:.0%}, with {PENALTIES[-1]:g} {shares[-1]:.0%}. The model finds "
+        f"the last text {_times(abs(apart))} times {'less' if apart > 0 else 'more'} probable than the first."
     )
 
 

@@ -206,7 +206,7 @@ def test_seen_before_and_doubled():
     assert decoding.seen_before([1, 2], [3, 2, 3, 3]) == [False, True, True, True]
     assert decoding.doubled(" so it is ") == "so it is. so it is"
     assert decoding.doubled("Go away!") == "Go away! Go away!"
-    assert decoding.doubled("") == ". "
+    assert decoding.doubled("") == " "  # nothing to say twice
     assert [decoding.shared_start([1, 2, 3], other) for other in ([1, 2, 4], [1, 2], [], [1, 2, 3, 9])] == [2, 2, 0, 3]
 
 
