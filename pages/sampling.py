@@ -61,6 +61,13 @@ def _times(log_ratio: float) -> str:
     return f"{math.exp(log_ratio - power * math.log(10)):.0f} × 10{digits}"
 
 
+def _odds(share: float) -> str:
+    """A probability that may be tiny: 13.9%, 0.14%, 1 in 44,355."""
+    return (
+        f"{share:.1%}" if share >= 0.1 else f"{share:.2%}" if share >= 0.001 else f"1 in {1 / max(share, 1e-300):,.0f}"
+    )
+
+
 def _share(share: float) -> str:
     """A share small enough to stand on a chip."""
     return f"{share:.0%}" if share >= 0.01 else f"{share:.1%}" if share >= 0.001 else "<0.1%"
@@ -120,16 +127,16 @@ def _share(share: float) -> str:
         ),
         Preset(
             "Ten thousand draws",
-            {"power": 4.0, "k": 7, "p": 1.0, "minimum": 0.0, "greedy": False},
+            {"power": 4.0, "temperature": 1.0, "k": 7, "p": 1.0, "minimum": 0.0, "greedy": False},
             "The counts come close to what was expected, and never quite there.",
         ),
         Preset(
             "All alike",
-            {**dict.fromkeys(WORDS, 0.0), "k": 4, "p": 0.9, "minimum": 0.0, "greedy": False},
+            {**dict.fromkeys(WORDS, 0.0), "temperature": 1.0, "k": 4, "p": 0.9, "minimum": 0.0, "greedy": False},
             "With equal logits, top-k has to cut between equals. It keeps those that come first in the list.",
         ),
     ],
-    height=960,
+    height=1000,
 )
 def filters(
     temperature: float, k: int, p: float, minimum: float, greedy: bool, power: float, seed: int, **logits: float
@@ -310,11 +317,15 @@ ORDERS = {
         Preset(
             "Same number, colder",
             {"source": "mine", "draw": 0.965, "temperature": 0.4, "order": "listed"},
-            "A low temperature stretches the likeliest word over nearly the whole line.",
+            "The stretches of the likely words grow and push the others to the right.",
         ),
-        Preset("A seed decides", {"source": "seed", "seed": 7}, "The same seed gives the same number to everyone."),
+        Preset(
+            "A seed decides",
+            {"source": "seed", "seed": 7, "temperature": 1.0, "order": "listed"},
+            "The same seed gives the same number to everyone.",
+        ),
     ],
-    height=330,
+    height=430,
 )
 def draw(source: str, draw: float, seed: int, temperature: float, order: str) -> tuple[Any, ...]:
     place = ORDERS[order][1]
@@ -398,7 +409,7 @@ def draw(source: str, draw: float, seed: int, temperature: float, order: str) ->
         Preset("A hundred draws", {"power": 2.0}, "Still several points off."),
         Preset("Ten thousand draws", {"power": 4.0}, "A hundred times as many draws, a tenth of the distance."),
     ],
-    height=400,
+    height=450,
 )
 def chance(power: float, seed: int, temperature: float) -> tuple[Any, ...]:
     count, z = round(10**power), np.array(LOGITS)
@@ -478,7 +489,7 @@ def _chips(reading: Reading, at: int, control: str, title: str, notes: Sequence[
         Preset("Feverish", {"temperature": 2.0}, "Fifty thousand tiny shares add up: the tail now outweighs the top."),
         Preset("After the first word", {"place": 0, "temperature": 1.0}, "One word says little about the next."),
     ],
-    height=760,
+    height=820,
 )
 def vocabulary(sentence: str, temperature: float, place: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -567,7 +578,7 @@ def _share_formula(logits: np.ndarray, temperature: float, share: float) -> str:
         Preset("As typed", {"order": "typed"}, "The usual order."),
         Preset("Backwards", {"order": "backwards"}, "The same tokens, last one first: see what becomes of perplexity."),
     ],
-    height=440,
+    height=520,
 )
 def surprise(sentence: str, order: str, place: int) -> tuple[Any, ...]:
     reading = read(sentence, least=2)
@@ -610,7 +621,7 @@ def surprise(sentence: str, order: str, place: int) -> tuple[Any, ...]:
     )
     guesses = f"{math.exp(mean):,.1f}"
     text = (
-        f"{reading.note}“{spoken(reading.pieces[at])}” had a probability of {p[actual]:.2%}, rank {rank:,}: that is "
+        f"{reading.note}“{spoken(reading.pieces[at])}” had a probability of {_odds(float(p[actual]))}, rank {rank:,}: "
         f"{found[at - 1]:.2f} nats of surprisal. Over the text the mean is {mean:.2f}, as if it had to guess among "
         f"{guesses} equal choices each time. The first token has none: there is nothing to guess it from."
     )
@@ -663,7 +674,7 @@ def surprise(sentence: str, order: str, place: int) -> tuple[Any, ...]:
         ),
         Preset("Everything off", {"temperature": 1.0, "k": 0, "p": 1.0, "minimum": 0.0}, "Any of 49,152 can be drawn."),
     ],
-    height=700,
+    height=730,
 )
 def real_filters(sentence: str, temperature: float, k: int, p: float, minimum: float, place: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -716,7 +727,7 @@ _ranks = [f"rank:{i}" for i in range(12)]
     """,
     provenance="SmolLM2's real weights, on the sentence at the top of the page",
     real=True,
-    height=400,
+    height=420,
 )
 def nucleus(sentence: str, p: float, k: int) -> tuple[Any, ...]:
     reading = read(sentence, limit=24)
@@ -788,10 +799,10 @@ LONGEST = 16
     real=True,
     presets=[
         Preset("Start again", {"chosen": ""}, "Nothing chosen yet."),
-        Preset("Cold", {"temperature": 0.5}, "The likeliest token owns most of the line."),
-        Preset("Cut the tail", {"p": 0.8}, "The line holds only what top-p has left."),
+        Preset("Cold", {"temperature": 0.5, "p": 1.0}, "The likeliest token owns most of the line."),
+        Preset("Cut the tail", {"temperature": 1.0, "p": 0.8}, "The line holds only what top-p has left."),
     ],
-    height=700,
+    height=765,
 )
 def step(sentence: str, temperature: float, p: float, seed: int, chosen: str) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -850,7 +861,7 @@ def step(sentence: str, temperature: float, p: float, seed: int, chosen: str) ->
     best = int(line.ids[0])
     text = (
         f"{reading.note}The draw {drawn.draw:.4f} falls between {drawn.low:.4f} and {drawn.high:.4f}: "
-        f"{{{{candidate:{place}|“{spoken(piece(token))}” with {left.probabilities[drawn.token]:.2%}}}}}"
+        f"{{{{candidate:{place}|“{spoken(piece(token))}” with {_odds(float(left.probabilities[drawn.token]))}}}}}"
         + (
             ", the likeliest. "
             if token == best
@@ -925,7 +936,7 @@ def _steps_table(rows: np.ndarray, trail: Sequence[int]) -> Picture:
     for n, token in enumerate(trail):
         total += float(log_p[n, token])
         rank = int(np.sum(rows[n] > rows[n, token])) + 1
-        lines.append([n + 1, piece(token), f"{math.exp(log_p[n, token]):.2%}", f"{rank:,}", _log(total)])
+        lines.append([n + 1, piece(token), _odds(math.exp(log_p[n, token])), f"{rank:,}", _log(total)])
     return table(["step", "token", "its probability", "its rank", "log p so far"], lines, title="What was chosen")
 
 
@@ -968,7 +979,7 @@ def _chain_formula(rows: np.ndarray, trail: Sequence[int]) -> str:
         Preset("Eight beams", {"width": "8", "length": "10"}, "More beams: is what they find any better?"),
         Preset("Wild draws", {"temperature": "1.5"}, "The drawn text wanders off; greedy and beams do not notice."),
     ],
-    height=1000,
+    height=1060,
 )
 def ways(sentence: str, width: str, temperature: str, seed: str, length: str) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -1105,7 +1116,7 @@ PENALTIES = (1.0, 1.2, 1.5)
         Preset("Said twice", {"twice": True, "place": 64}, "What was said twice is said a third time."),
         Preset("Said once", {"twice": False, "place": 64}, "Here the penalty changes a text that needed no help."),
     ],
-    height=480,
+    height=555,
 )
 def repeat(sentence: str, twice: bool, length: str, place: int) -> tuple[Any, ...]:
     reading = read(sentence, limit=24)
