@@ -15,7 +15,6 @@ from engine.draws import chi_square_tail, compare, convergence
 from engine.model import END_IDS, Model
 from engine.pipeline import Ranked, Stage, masses, nuclei, nucleus_sizes, pipeline, ranked
 from engine.sampling import (
-    Beam,
     Sample,
     beam_round,
     entropy,
@@ -33,10 +32,30 @@ from engine.sampling import (
 from engine.tokenization import decode, encode
 from engine.weights import SOURCES
 from pages._chips import grouped, many
+from pages._continuations import (
+    CANDIDATES,
+    PENALTIES,
+    beam_tree,
+    beam_verdict,
+    chain_formula,
+    choices_table,
+    joined,
+    log_text,
+    loop_verdict,
+    odds,
+    on_the_line,
+    penalty_chips,
+    stage_names,
+    stage_table,
+    text_so_far,
+    tinted,
+    total_log_p,
+    until_end,
+)
 from pages._reading import ENCODING, Reading, piece, read, spoken, written
 from ui.chapter import Chapter
 from ui.controls import Choice, Pick, Slider, Toggle, Trail, within
-from ui.figures import Picture, bars, curve, matrix, network, readouts, row, stack, stretches, table, tokens
+from ui.figures import Picture, bars, curve, matrix, readouts, row, stack, stretches, table, tokens
 from ui.lab import Preset
 from ui.mathml import number
 
@@ -45,32 +64,6 @@ chapter = Chapter(__name__, Path(__file__).parent)
 WORDS = ("hot", "cold", "salty", "spicy", "thin", "good", "purple")
 LOGITS = (1.9, 1.5, 1.2, 0.8, 0.3, -0.2, -1.5)
 VOCABULARY = SOURCES["smollm2"].config.vocabulary
-
-
-def _log(value: float) -> str:
-    """A log-probability as sentences and titles write it."""
-    return f"{value:.2f}".replace("-", "−")
-
-
-def _times(log_ratio: float) -> str:
-    """How many times as much, from the logarithm of the ratio: 94.5, 12,345, 5 × 10⁷."""
-    if log_ratio < math.log(1e6):
-        return f"{math.exp(log_ratio):,.1f}" if log_ratio < math.log(1000) else f"{math.exp(log_ratio):,.0f}"
-    power = math.floor(log_ratio / math.log(10))
-    digits = str(power).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{math.exp(log_ratio - power * math.log(10)):.0f} × 10{digits}"
-
-
-def _odds(share: float) -> str:
-    """A probability that may be tiny: 13.9%, 0.14%, 1 in 44,355."""
-    return (
-        f"{share:.1%}" if share >= 0.1 else f"{share:.2%}" if share >= 0.001 else f"1 in {1 / max(share, 1e-300):,.0f}"
-    )
-
-
-def _share(share: float) -> str:
-    """A share small enough to stand on a chip."""
-    return f"{share:.0%}" if share >= 0.01 else f"{share:.1%}" if share >= 0.001 else "<0.1%"
 
 
 # --- hand-sized ----------------------------------------------------------------------------------------------------
@@ -146,7 +139,7 @@ def filters(
     last, count = stages[-1], round(10**power)
     drawn = sample_many(last.logits, np.random.default_rng(seed), count)
     seen = compare(drawn, last.probabilities)
-    names = ["logits", *_stage_names(stages, temperature, k, p, minimum)[1:]]
+    names = ["logits", *stage_names(stages, temperature, k, p, minimum)[1:]]
     picture = stack(
         matrix(
             [stage.logits for stage in stages],
@@ -170,7 +163,7 @@ def filters(
             digits=3,
             key_columns="word",
         ),
-        _stage_table(stages, names),
+        stage_table(stages, names),
         row(
             bars(
                 WORDS,
@@ -213,30 +206,6 @@ def filters(
         "expected": seen.expected,
     }
     return picture, sentence, formula, data
-
-
-def _stage_names(stages: Sequence[Stage], temperature: float, k: int, p: float, minimum: float) -> list[str]:
-    settings = {
-        "softmax": "softmax",
-        "temperature": f"÷ T = {temperature:g}" if temperature else "T = 0",
-        "top-k": f"top-k {k}" if k else "top-k off",
-        "top-p": f"top-p {p:g}" if p < 1 else "top-p off",
-        "min-p": f"min-p {minimum:g}" if minimum else "min-p off",
-        "greedy": "greedy",
-    }
-    return [settings[stage.name] for stage in stages]
-
-
-def _stage_table(stages: Sequence[Stage], names: Sequence[str]) -> Picture:
-    lines = [
-        [name, grouped(stage.kept), f"{stage.mass:.2%}", f"{stage.entropy:.3f}", f"{math.exp(stage.entropy):,.2f}"]
-        for name, stage in zip(names, stages, strict=True)
-    ]
-    return table(
-        ["after", "tokens left", "kept of the probability before", "entropy, nats", "as many as … equal choices"],
-        lines,
-        title="What each step leaves",
-    )
 
 
 def _off(difference: float, error: float) -> str:
@@ -612,7 +581,7 @@ def surprise(sentence: str, order: str, place: int) -> tuple[Any, ...]:
         ),
         readouts(
             [
-                ("log-probability of the text", _log(-float(np.sum(found)))),
+                ("log-probability of the text", log_text(-float(np.sum(found)))),
                 ("mean surprisal", f"{mean:.3f} nats"),
                 ("perplexity", f"{math.exp(mean):,.1f}"),
                 ("most surprising", f"“{spoken(reading.pieces[worst])}”, {found[worst - 1]:.2f}"),
@@ -621,7 +590,7 @@ def surprise(sentence: str, order: str, place: int) -> tuple[Any, ...]:
     )
     guesses = f"{math.exp(mean):,.1f}"
     text = (
-        f"{reading.note}“{spoken(reading.pieces[at])}” had a probability of {_odds(float(p[actual]))}, rank {rank:,}: "
+        f"{reading.note}“{spoken(reading.pieces[at])}” had a probability of {odds(float(p[actual]))}, rank {rank:,}: "
         f"{found[at - 1]:.2f} nats of surprisal. Over the text the mean is {mean:.2f}, as if it had to guess among "
         f"{guesses} equal choices each time. The first token has none: there is nothing to guess it from."
     )
@@ -686,7 +655,7 @@ def real_filters(sentence: str, temperature: float, k: int, p: float, minimum: f
     overall = float(np.sum(first[last > 0], dtype=np.float64))
     picture = stack(
         _chips(reading, at, "place", "Click a token to filter what comes after it"),
-        _stage_table(stages, _stage_names(stages, temperature, k, p, minimum)),
+        stage_table(stages, stage_names(stages, temperature, k, p, minimum)),
         row(
             bars(names, first[:12], title="Before: softmax at T = 1", tensor="resid", share=True, limit=1, keys=_ranks),
             bars(names, last[:12], title="After all steps", tensor="logits", share=True, limit=1, keys=_ranks),
@@ -765,7 +734,6 @@ def nucleus(sentence: str, p: float, k: int) -> tuple[Any, ...]:
     return picture, text, formula, {"sizes": sizes, "kept": kept}
 
 
-CANDIDATES = 12
 LONGEST = 16
 
 
@@ -806,23 +774,23 @@ LONGEST = 16
 )
 def step(sentence: str, temperature: float, p: float, seed: int, chosen: str) -> tuple[Any, ...]:
     reading = read(sentence)
-    trail = _until_end(Trail.items(chosen))
+    trail = until_end(Trail.items(chosen))
     rows = decoding.next_logits(reading.model, reading.ids, trail)
     line = _kept_row(reading.model, (*reading.ids, *trail), rows[-1], -1)
     left = pipeline(line.logits, temperature, None, p)[-1]
     drawn = token_at(left.logits, decoding.nth_draw(seed, len(trail)))
     token = int(line.ids[drawn.token])
     ended, full = bool(trail) and trail[-1] in END_IDS, len(trail) == LONGEST
-    text_chips = _written_chips(reading, trail)
+    text_chips = text_so_far(reading, trail)
     if ended or full:
         why = "The model has ended the text." if ended else f"That is as far as this lab goes: {LONGEST} tokens."
         return (
-            stack(text_chips, _steps_table(rows, trail)),
+            stack(text_chips, choices_table(rows, trail)),
             f"{reading.note}{why} Click a token to step back.",
-            _chain_formula(rows, trail),
-            {"rows": rows[:, :0], "token": np.array(token), "probabilities": left.probabilities[:CANDIDATES]},
+            chain_formula(rows, trail),
+            {"token": np.array(token), "probabilities": left.probabilities[:CANDIDATES]},
         )
-    names, shares, place, ids = _line(line, left, drawn)
+    names, shares, place, ids = on_the_line(line, left, drawn)
     picture = stack(
         text_chips,
         tokens(
@@ -830,9 +798,7 @@ def step(sentence: str, temperature: float, p: float, seed: int, chosen: str) ->
             + ([{"text": "one step back"}, {"text": "start again"}] if trail else []),
             title="Go on",
             pick="chosen",
-            picks=[_joined(trail, token), _joined(trail, int(line.ids[0])), _joined(trail[:-1]), ""][
-                : 4 if trail else 2
-            ],
+            picks=[joined(trail, token), joined(trail, int(line.ids[0])), joined(trail[:-1]), ""][: 4 if trail else 2],
             show=["no-ids", "plain"],
         ),
         stretches(
@@ -852,23 +818,23 @@ def step(sentence: str, temperature: float, p: float, seed: int, chosen: str) ->
             share=True,
             marked=[place],
             pick="chosen",
-            picks=[None if i is None else _joined(trail, i) for i in ids],
+            picks=[None if i is None else joined(trail, i) for i in ids],
             notes=["drawn" if i == place else "" for i in range(len(names))],
             keys=[f"candidate:{i}" for i in range(len(names))],
         ),
-        *([_steps_table(rows, trail)] if trail else []),
+        *([choices_table(rows, trail)] if trail else []),
     )
     best = int(line.ids[0])
     text = (
         f"{reading.note}The draw {drawn.draw:.4f} falls between {drawn.low:.4f} and {drawn.high:.4f}: "
-        f"{{{{candidate:{place}|“{spoken(piece(token))}” with {_odds(float(left.probabilities[drawn.token]))}}}}}"
+        f"{{{{candidate:{place}|“{spoken(piece(token))}” with {odds(float(left.probabilities[drawn.token]))}}}}}"
         + (
             ", the likeliest. "
             if token == best
             else f", although “{spoken(piece(best))}” has {left.probabilities[0]:.1%}. "
         )
         + (
-            f"{many(len(trail), 'token')} chosen so far, with log-probability {_log(_total(rows, trail))}."
+            f"{many(len(trail), 'token')} chosen so far, with log-probability {log_text(total_log_p(rows, trail))}."
             if trail
             else "Nothing is chosen yet: take it, or click another."
         )
@@ -876,76 +842,6 @@ def step(sentence: str, temperature: float, p: float, seed: int, chosen: str) ->
     formula = rf"{number(drawn.low)} \le \tokens{{{number(drawn.draw)}}} < {number(drawn.high)}"
     data = {"token": np.array(token), "probabilities": left.probabilities[:CANDIDATES], "ids": line.ids[:CANDIDATES]}
     return picture, text, formula, data
-
-
-def _until_end(ids: list[int]) -> list[int]:
-    """Choices up to the first token that ends the text."""
-    ends = [place for place, token in enumerate(ids) if token in END_IDS]
-    return ids[: ends[0] + 1] if ends else ids
-
-
-def _joined(ids: Sequence[int], *more: int) -> str:
-    return ".".join(map(str, (*ids, *more)))
-
-
-def _written_chips(reading: Reading, trail: Sequence[int]) -> Picture:
-    """The text so far; a click goes back to where that token was chosen."""
-    pieces = [{"text": name} for name in reading.pieces] + [{"text": piece(i)} for i in trail]
-    back = [""] * len(reading.ids) + [_joined(trail[:i]) for i in range(len(trail))]
-    return tokens(
-        pieces,
-        title="Your text and what follows; click a token of the continuation to choose it anew"
-        if trail
-        else "Your text",
-        pick="chosen",
-        picks=back,
-        show=["no-ids"],
-        marked=range(len(reading.ids), len(pieces)),
-    )
-
-
-def _line(line: Ranked, left: Stage, drawn: Sample) -> tuple[list[str], list[float], int, list[int | None]]:
-    """Names, shares and ids of what is drawn on the line, and the place of the drawn one; the rest is lumped."""
-    p, count = left.probabilities.astype(np.float64), min(CANDIDATES, left.kept)
-    names: list[str] = [piece(int(i)) for i in line.ids[:count]]
-    shares: list[float] = p[:count].tolist()
-    ids: list[int | None] = [int(i) for i in line.ids[:count]]
-
-    def lump(start: int, end: int) -> None:
-        if end > start:
-            names.append(f"{end - start:,} others")
-            shares.append(float(np.sum(p[start:end])))
-            ids.append(None)
-
-    place = drawn.token
-    if place < count:
-        lump(count, left.kept)
-        return names, shares, place, ids
-    lump(count, place)
-    where = len(names)
-    names.append(piece(int(line.ids[place])))
-    shares.append(float(p[place]))
-    ids.append(int(line.ids[place]))
-    lump(place + 1, left.kept)
-    return names, shares, where, ids
-
-
-def _steps_table(rows: np.ndarray, trail: Sequence[int]) -> Picture:
-    """How each choice stood when it was made."""
-    log_p, total, lines = log_softmax(rows), 0.0, []
-    for n, token in enumerate(trail):
-        total += float(log_p[n, token])
-        rank = int(np.sum(rows[n] > rows[n, token])) + 1
-        lines.append([n + 1, piece(token), _odds(math.exp(log_p[n, token])), f"{rank:,}", _log(total)])
-    return table(["step", "token", "its probability", "its rank", "log p so far"], lines, title="What was chosen")
-
-
-def _total(rows: np.ndarray, trail: Sequence[int]) -> float:
-    return -float(np.sum(surprisal(rows[: len(trail)], np.array(trail, int))))
-
-
-def _chain_formula(rows: np.ndarray, trail: Sequence[int]) -> str:
-    return rf"\ln p = \sum_{{i=1}}^{{{len(trail)}}} \ln p_i = {number(_total(rows, trail))}"
 
 
 @chapter.lab(
@@ -994,11 +890,11 @@ def ways(sentence: str, width: str, temperature: str, seed: str, length: str) ->
     ]
     totals = [*(line.total for _, line in lines), best.log_probability]
     picture = stack(
-        *(_tinted(line.ids, line.log_p, f"{name}. log p = {_log(line.total)}") for name, line in lines),
-        _tinted(
+        *(tinted(line.ids, line.log_p, f"{name}. log p = {log_text(line.total)}") for name, line in lines),
+        tinted(
             best.ids[start:],
             decoding.step_log_p(found.beams, best),
-            f"The best of {width} beams. log p = {_log(best.log_probability)}",
+            f"The best of {width} beams. log p = {log_text(best.log_probability)}",
         ),
         bars(
             ["greedy", "drawn", "not generation", "best beam"],
@@ -1006,11 +902,11 @@ def ways(sentence: str, width: str, temperature: str, seed: str, length: str) ->
             title="Log-probability of each continuation, as the model reads it: the farther left, the less likely",
             tensor="logits",
         ),
-        _beam_tree(found.beams.rounds, start),
+        beam_tree(found.beams.rounds, start),
         table(
             ["beam", "log p", "text"],
             [
-                [i + 1, _log(beam.log_probability), written(beam.ids[start:])]
+                [i + 1, log_text(beam.log_probability), written(beam.ids[start:])]
                 for i, beam in enumerate(found.beams.beams)
             ],
             title="The beams at the end",
@@ -1020,72 +916,7 @@ def ways(sentence: str, width: str, temperature: str, seed: str, length: str) ->
         rf"\frac{{p(\text{{best beam}})}}{{p(\text{{greedy}})}} = "
         rf"e^{{{number(totals[3])} - ({number(totals[0])})}} = {number(math.exp(totals[3] - totals[0]))}"
     )
-    return picture, reading.note + _beam_verdict(found, start), formula, {"log_p": np.array(totals)}
-
-
-def _tinted(ids: Sequence[int], log_p: Sequence[float], title: str) -> Picture:
-    """A continuation, each token as dark as the model found it likely."""
-    shares = [math.exp(value) for value in log_p]
-    pieces = [{"text": piece(i), "note": _share(share)} for i, share in zip(ids, shares, strict=True)]
-    return tokens(pieces, title=title, show=["no-ids"], shares=shares)
-
-
-def _beam_tree(rounds: Sequence[Sequence[Beam]], start: int) -> Picture:
-    """Each round a column: who survived, from whom it came. What led to the best one is outlined."""
-    best, nodes, edges = rounds[-1][0].ids, [], []
-    for column, beams in enumerate(rounds):
-        for place, beam in enumerate(beams):
-            label = spoken(piece(beam.ids[-1])) if column else "start"
-            on_way = beam.ids == best[: start + column] or beam.ids == best
-            nodes.append(
-                {
-                    "id": f"{column}.{place}",
-                    "label": label if len(label) < 11 else label[:9] + "…",
-                    "value": beam.log_probability,
-                    "column": column,
-                    "row": place,
-                    "tensor": "logits",
-                    "note": f"log p = {_log(beam.log_probability)}: {written(beam.ids[start:])}",
-                    **({"state": "wanted"} if on_way else {}),
-                }
-            )
-            parent = next((k for k, old in enumerate(rounds[column - 1]) if column and _grew(old, beam)), None)
-            if parent is not None:
-                way = {"value": 1.0} if on_way else {}
-                edges.append({"from": f"{column - 1}.{parent}", "to": f"{column}.{place}", "note": "", **way})
-    columns = [f"round {i}" if i else "" for i in range(len(rounds))]
-    title = (
-        "The rounds of beam search: survivors with their log p, the likeliest on top; outlined is what led to the best"
-    )
-    return network(nodes, edges, title=title, columns=columns, gap=(92, 74))
-
-
-def _grew(old: Beam, new: Beam) -> bool:
-    return new.ids[:-1] == old.ids or (old.finished and new.ids == old.ids)
-
-
-def _beam_verdict(found: decoding.Ways, start: int) -> str:
-    best, greedy = found.beams.beams[0], found.greedy
-    by_beams, apart = best.ids[start:], best.log_probability - greedy.total
-    if by_beams == greedy.ids:
-        return "Here beam search ends with the very text that greedy decoding found."
-    if len(by_beams) != len(greedy.ids):
-        return (
-            f"The best beam has {many(len(by_beams), 'token')}, greedy {many(len(greedy.ids), 'token')}: fewer tokens "
-            f"are fewer factors, so {_log(best.log_probability)} and {_log(greedy.total)} cannot be compared as they "
-            "stand."
-        )
-    if apart < 0:
-        return f"Beam search lost the better text on the way: greedy's is {_times(-apart)} times as probable."
-    common, drawn = decoding.shared_start(by_beams, greedy.ids), best.log_probability - found.drawn.total
-    return (
-        f"Beam search found a text {_times(apart)} times as probable as greedy's. They part after "
-        f"{many(common, 'token')}, where greedy took what looked best at once."
-        + (f" The best beam is {_times(drawn)} times as probable as the drawn text." if drawn > 0 else "")
-    )
-
-
-PENALTIES = (1.0, 1.2, 1.5)
+    return picture, reading.note + beam_verdict(found, start), formula, {"log_p": np.array(totals)}
 
 
 @chapter.lab(
@@ -1138,7 +969,7 @@ def repeat(sentence: str, twice: bool, length: str, place: int) -> tuple[Any, ..
     shown = shown if line.ids[at] in shown else [*shown[:-1], line.ids[at]]
     names = [piece(i) for i in shown]
     picture = stack(
-        *(_penalty_chips(n, other, start, at if n == which else None) for n, other in enumerate(lines)),
+        *(penalty_chips(n, other, start, at if n == which else None) for n, other in enumerate(lines)),
         row(
             bars(
                 names,
@@ -1170,43 +1001,7 @@ def repeat(sentence: str, twice: bool, length: str, place: int) -> tuple[Any, ..
     if after[loser] == raw[loser]:
         formula = rf"\logits{{z}} = {number(raw[loser])}, \quad \text{{not penalised}}"
     data = {"totals": np.array([other.total for other in lines]), "logits": raw[shown], "penalised": after[shown]}
-    return picture, reading.note + _loop_verdict(lines, start), formula, data
-
-
-def _penalty_chips(n: int, line: decoding.Line, start: Sequence[int], picked: int | None) -> Picture:
-    """A continuation; dark is what the text had already."""
-    before = decoding.seen_before(start, line.ids)
-    size = decoding.period((*start, *line.ids))
-    loop = f"; it ends in a loop of {many(size, 'token')}" if size else ""
-    return tokens(
-        [{"text": piece(i), "key": f"written:{n}:{i}"} for i in line.ids],
-        title=(
-            f"Penalty {PENALTIES[n]:g}: {sum(before)} of {len(before)} tokens were in the text before{loop}; "
-            f"log p = {_log(line.total)}"
-        ),
-        pick="place",
-        picks=[64 * n + i for i in range(len(line.ids))],
-        picked=picked,
-        shares=[0.75 * was for was in before] if any(before) else None,
-        show=["no-ids"],
-    )
-
-
-def _loop_verdict(lines: Sequence[decoding.Line], start: Sequence[int]) -> str:
-    loops = [decoding.period((*start, *line.ids)) for line in lines]
-    shares = [sum(decoding.seen_before(start, line.ids)) / len(line.ids) for line in lines]
-    same = [PENALTIES[i] for i in range(1, len(lines)) if lines[i].ids == lines[0].ids]
-    text = f"Without a penalty {shares[0]:.0%} of the new tokens had been in the text before"
-    text += (
-        f", and it ends in a loop of {many(loops[0], 'token')}. " if loops[0] else ", and it does not end in a loop. "
-    )
-    if same:
-        return text + f"A penalty of {same[-1]:g} changes nothing here."
-    apart = lines[0].total - lines[-1].total
-    return (
-        f"{text}With {PENALTIES[1]:g} it is {shares[1]:.0%}, with {PENALTIES[-1]:g} {shares[-1]:.0%}. The model finds "
-        f"the last text {_times(abs(apart))} times {'less' if apart > 0 else 'more'} probable than the first."
-    )
+    return picture, reading.note + loop_verdict(lines, start), formula, data
 
 
 # --- numbers of the prose ------------------------------------------------------------
