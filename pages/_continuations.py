@@ -11,14 +11,20 @@ from engine import decoding
 from engine.model import END_IDS
 from engine.pipeline import Ranked, Stage
 from engine.sampling import Beam, Sample, log_softmax, surprisal
-from pages._chips import grouped, many
-from pages._reading import Reading, piece, spoken, written
+from engine.tokenization import token_bytes
+from pages._chips import grouped, label, many
+from pages._reading import ENCODING, Reading, piece, written
 from ui.figures import Picture, network, table, tokens
 from ui.mathml import number
 
 CANDIDATES = 12
 """How many of the next tokens are named; the others are shown together."""
 PENALTIES = (1.0, 1.2, 1.5)
+
+
+def bar_label(token: int) -> str:
+    """A token beside its bar: spaces and line breaks can be seen."""
+    return label(token_bytes(int(token), ENCODING))
 
 
 def log_text(value: float) -> str:
@@ -100,7 +106,7 @@ def text_so_far(reading: Reading, trail: Sequence[int]) -> Picture:
 def on_the_line(line: Ranked, left: Stage, drawn: Sample) -> tuple[list[str], list[float], int, list[int | None]]:
     """Names, shares and ids of what is drawn on the line, and the place of the drawn one; the rest is lumped."""
     p, count = left.probabilities.astype(np.float64), min(CANDIDATES, left.kept)
-    names: list[str] = [piece(int(i)) for i in line.ids[:count]]
+    names: list[str] = [bar_label(int(i)) for i in line.ids[:count]]
     shares: list[float] = p[:count].tolist()
     ids: list[int | None] = [int(i) for i in line.ids[:count]]
 
@@ -116,7 +122,7 @@ def on_the_line(line: Ranked, left: Stage, drawn: Sample) -> tuple[list[str], li
         return names, shares, place, ids
     lump(count, place)
     where = len(names)
-    names.append(piece(int(line.ids[place])))
+    names.append(bar_label(int(line.ids[place])))
     shares.append(float(p[place]))
     ids.append(int(line.ids[place]))
     lump(place + 1, left.kept)
@@ -129,7 +135,7 @@ def choices_table(rows: np.ndarray, trail: Sequence[int]) -> Picture:
     for n, token in enumerate(trail):
         total += float(log_p[n, token])
         rank = int(np.sum(rows[n] > rows[n, token])) + 1
-        lines.append([n + 1, piece(token), odds(math.exp(log_p[n, token])), f"{rank:,}", log_text(total)])
+        lines.append([n + 1, bar_label(token), odds(math.exp(log_p[n, token])), f"{rank:,}", log_text(total)])
     return table(["step", "token", "its probability", "its rank", "log p so far"], lines, title="What was chosen")
 
 
@@ -153,12 +159,12 @@ def beam_tree(rounds: Sequence[Sequence[Beam]], start: int) -> Picture:
     best, nodes, edges = rounds[-1][0].ids, [], []
     for column, beams in enumerate(rounds):
         for place, beam in enumerate(beams):
-            label = spoken(piece(beam.ids[-1])) if column else "start"
+            name = bar_label(beam.ids[-1]) if column else "start"
             on_way = beam.ids == best[: start + column] or beam.ids == best
             nodes.append(
                 {
                     "id": f"{column}.{place}",
-                    "label": label if len(label) < 11 else label[:9] + "…",
+                    "label": name if len(name) < 11 else name[:9] + "…",
                     "value": beam.log_probability,
                     "column": column,
                     "row": place,

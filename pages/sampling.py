@@ -35,6 +35,7 @@ from pages._chips import grouped, many
 from pages._continuations import (
     CANDIDATES,
     PENALTIES,
+    bar_label,
     beam_tree,
     beam_verdict,
     chain_formula,
@@ -466,7 +467,7 @@ def vocabulary(sentence: str, temperature: float, place: int) -> tuple[Any, ...]
     line = _sorted(reading, at)
     plain, p = softmax(line.logits), softmax(line.logits, temperature)
     rest, spread = float(1 - np.sum(p[:TOP], dtype=np.float64)), float(entropy(p))
-    names = [piece(int(i)) for i in line.ids[:TOP]]
+    names = [bar_label(int(i)) for i in line.ids[:TOP]]
     ranks = np.unique(np.geomspace(1, len(p), 70).round().astype(int))
     shown = [ranks[series[ranks - 1] > 1e-10] for series in (plain, p)]
     picture = stack(
@@ -503,8 +504,9 @@ def vocabulary(sentence: str, temperature: float, place: int) -> tuple[Any, ...]
             ]
         ),
     )
+    best = spoken(piece(int(line.ids[0])))
     text = (
-        f"{reading.note}After “{spoken(reading.pieces[at])}” the likeliest token is “{spoken(names[0])}” with "
+        f"{reading.note}After “{spoken(reading.pieces[at])}” the likeliest token is “{best}” with "
         f"{{{{rank:0|{p[0]:.1%}}}}}. The {TOP} shown have {1 - rest:.1%} together, the other {VOCABULARY - TOP:,} "
         f"{{{{rank:{TOP}|{max(rest, 0):.1%}}}}}; it is as open as a choice among {math.exp(spread):,.1f} equal ones."
     )
@@ -571,7 +573,7 @@ def surprise(sentence: str, order: str, place: int) -> tuple[Any, ...]:
             shares=[0.0, *found],
         ),
         bars(
-            [piece(i) for i in shown],
+            [bar_label(i) for i in shown],
             p[shown],
             title=f"What the model expected after “{spoken(reading.pieces[at - 1])}”, and what came",
             tensor="logits",
@@ -651,7 +653,7 @@ def real_filters(sentence: str, temperature: float, k: int, p: float, minimum: f
     line = _sorted(reading, at)
     stages = pipeline(line.logits, temperature, k or None, p, minimum)
     first, last = stages[0].probabilities, stages[-1].probabilities
-    names = [piece(int(i)) for i in line.ids[:12]]
+    names = [bar_label(int(i)) for i in line.ids[:12]]
     overall = float(np.sum(first[last > 0], dtype=np.float64))
     picture = stack(
         _chips(reading, at, "place", "Click a token to filter what comes after it"),
@@ -663,7 +665,7 @@ def real_filters(sentence: str, temperature: float, k: int, p: float, minimum: f
     )
     text = (
         f"{reading.note}Of {VOCABULARY:,} tokens {grouped(stages[-1].kept)} can still be drawn. In the model's own "
-        f"distribution these had {overall:.1%} of the probability; “{spoken(names[0])}” went from "
+        f"distribution these had {overall:.1%} of the probability; “{spoken(piece(int(line.ids[0])))}” went from "
         f"{{{{rank:0|{first[0]:.1%}}}}} to {last[0]:.1%}."
     )
     formula = (
@@ -702,11 +704,11 @@ def nucleus(sentence: str, p: float, k: int) -> tuple[Any, ...]:
     reading = read(sentence, limit=24)
     found = reading.model.memo.get(("nuclei", reading.ids), lambda: nuclei(reading.trace["logits"]))
     sizes, kept = nucleus_sizes(found, p), masses(found, k)
-    keys = [f"token:{i}" for i in range(len(sizes))]
+    keys, names = [f"token:{i}" for i in range(len(sizes))], [bar_label(i) for i in reading.ids]
     low, high = int(np.argmin(sizes)), int(np.argmax(sizes))
     picture = row(
         bars(
-            reading.pieces,
+            names,
             np.log10(sizes),
             title=f"Tokens that top-p {p:g} keeps after each of your tokens (logarithmic)",
             tensor="logits",
@@ -715,7 +717,7 @@ def nucleus(sentence: str, p: float, k: int) -> tuple[Any, ...]:
             keys=keys,
         ),
         bars(
-            reading.pieces,
+            names,
             kept,
             title=f"Probability that the {k} likeliest have",
             tensor="logits",
@@ -967,7 +969,7 @@ def repeat(sentence: str, twice: bool, length: str, place: int) -> tuple[Any, ..
     after = repetition_penalty(raw, (*start, *line.ids[:at]), penalty)
     shown = [int(i) for i in most_likely(raw, 8)]
     shown = shown if line.ids[at] in shown else [*shown[:-1], line.ids[at]]
-    names = [piece(i) for i in shown]
+    names = [bar_label(i) for i in shown]
     picture = stack(
         *(penalty_chips(n, other, start, at if n == which else None) for n, other in enumerate(lines)),
         row(
