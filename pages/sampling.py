@@ -447,7 +447,8 @@ def _chips(reading: Reading, at: int, control: str, title: str, notes: Sequence[
         from engine.sampling import softmax
         from engine.tokenization import encode
 
-        logits = load().trace(encode({sentence!r}, "smollm2")[:48])["logits"][{place}]
+        rows = load().trace(encode({sentence!r}, "smollm2")[:48])["logits"]
+        logits = rows[{place} if {place} < len(rows) else -1]
         top = -np.sort(-softmax(logits, {temperature}))[:20]
         print(top.round(4))
     """,
@@ -540,7 +541,7 @@ def _share_formula(logits: np.ndarray, temperature: float, share: float) -> str:
 
         ids = encode({sentence!r}, "smollm2")[:48]
         ids = ids[::-1] if {order!r} == "backwards" else ids
-        surprisals = surprisal(load().trace(ids)["logits"][:-1], ids[1:])
+        surprisals = surprisal(load().trace(ids)["logits"][:-1], np.array(ids[1:]))
         print(surprisals.round(2), np.exp(np.mean(surprisals)))
     """,
     provenance="SmolLM2's real weights, on the sentence at the top of the page",
@@ -620,7 +621,8 @@ def surprise(sentence: str, order: str, place: int) -> tuple[Any, ...]:
         from engine.pipeline import pipeline
         from engine.tokenization import encode
 
-        logits = load().trace(encode({sentence!r}, "smollm2")[:48])["logits"][{place}]
+        rows = load().trace(encode({sentence!r}, "smollm2")[:48])["logits"]
+        logits = rows[{place} if {place} < len(rows) else -1]
         stages = pipeline(logits, {temperature}, {k} or None, {p}, {minimum})
         kept = np.array([stage.kept for stage in stages])
         print(kept, [round(stage.mass, 4) for stage in stages])
@@ -698,6 +700,10 @@ _ranks = [f"rank:{i}" for i in range(12)]
     """,
     provenance="SmolLM2's real weights, on the sentence at the top of the page",
     real=True,
+    presets=[
+        Preset("Half of it", {"p": 0.5, "k": 50}, "Half of the probability often lies with one to three tokens."),
+        Preset("Nearly all", {"p": 0.99, "k": 500}, "The last per cent is what costs: thousands of tokens share it."),
+    ],
     height=420,
 )
 def nucleus(sentence: str, p: float, k: int) -> tuple[Any, ...]:
@@ -762,7 +768,7 @@ LONGEST = 16
         left = pipeline(row.logits, {temperature}, None, {p})[-1]
         probabilities = left.probabilities[:12]
         result = token_at(left.logits, nth_draw({seed}, len(chosen)))
-        token = row.ids[result.token]
+        token = int(row.ids[result.token])
         print(decode([token], "smollm2"), result.draw, result.low, result.high)
     """,
     provenance="SmolLM2's real weights, on the sentence at the top; all of it is read anew each time",
