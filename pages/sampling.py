@@ -856,7 +856,7 @@ def step(sentence: str, temperature: float, p: float, seed: int, chosen: str) ->
     "ways",
     title="Four ways to go on, side by side",
     controls=[
-        Choice("width", "Beams", "3", {"2": "2", "3": "3", "5": "5", "8": "8"}),
+        Choice("width", "Beams", "3", {"2": "2", "3": "3", "8": "8"}),
         Choice(
             "temperature", "Temperature of the draws", "1.0", {"0.5": "0.5", "0.8": "0.8", "1.0": "1", "1.5": "1.5"}
         ),
