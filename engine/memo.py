@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from concurrent.futures import Future
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class Memo:
 
 
 def memory(result: Any) -> int:
-    """Bytes of the arrays in a result (an array, or a mapping or sequence of them); what they share is counted once."""
+    """Bytes of the arrays in a result (an array, or a mapping, sequence or dataclass of them), shared ones once."""
     owners = {id(owner): owner.nbytes for owner in map(_owner, _arrays(result))}
     return sum(owners.values())
 
@@ -66,6 +67,8 @@ def _arrays(result: Any) -> list[np.ndarray]:
         return [result]
     if isinstance(result, Mapping):
         result = list(result.values())
+    elif is_dataclass(result):
+        result = list(vars(result).values())
     return [array for item in result for array in _arrays(item)] if isinstance(result, (list, tuple)) else []
 
 

@@ -8,7 +8,7 @@ stays the only way to probabilities. There is one softmax in this engine: attent
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,7 +91,8 @@ def top_k(logits: Float[Array, "*batch V"], k: int) -> Float[Array, "*batch V"]:
     if k < 1:
         raise ValueError(f"Top-k must keep at least 1 token, not {k}.")
     _largest(logits)
-    return _removed_unless(_rank(logits) < k, logits)
+    count = np.full((*logits.shape[:-1], 1), min(k, logits.shape[-1]))
+    return _removed_unless(_among_first(logits, falling_order(logits), count), logits)
 
 
 def top_p(logits: Float[Array, "*batch V"], p: float | int) -> Float[Array, "*batch V"]:
@@ -105,11 +106,12 @@ def top_p(logits: Float[Array, "*batch V"], p: float | int) -> Float[Array, "*ba
     _largest(logits)
     if p == 1:
         return logits
-    probabilities = softmax(np.asarray(logits, np.float64))
-    rank = _rank(logits)
-    falling = np.take_along_axis(probabilities, np.argsort(rank, axis=-1), axis=-1)
-    before = np.take_along_axis(np.cumsum(falling, axis=-1) - falling, rank, axis=-1)
-    return _removed_unless((before < p - 1e-9) | (rank == 0), logits)
+    order = falling_order(logits)
+    falling = np.take_along_axis(np.asarray(logits, np.float64), order, axis=-1)
+    running = np.cumsum(softmax(falling), axis=-1)
+    missing = np.sum(running < p - 1e-9, axis=-1, keepdims=True)  # so many do not reach p; the next one does
+    count = np.minimum(missing + 1, logits.shape[-1])
+    return _removed_unless(_among_first(logits, order, count), logits)
 
 
 def min_p(logits: Float[Array, "*batch V"], p: float | int) -> Float[Array, "*batch V"]:
@@ -135,9 +137,30 @@ def repetition_penalty(
     return np.where(seen, penalised, logits)
 
 
-def _rank(logits: Float[Array, "*batch V"]) -> Int[Array, "*batch V"]:
-    """0 for the largest logit, 1 for the next …; of equal ones the lower id comes first."""
-    return np.argsort(np.argsort(-logits, axis=-1, kind="stable"), axis=-1, kind="stable")
+def falling_order(logits: Float[Array, "*batch V"]) -> Int[Array, "*batch V"]:
+    """The ids from the largest logit to the smallest; of equal ones the lower id comes first."""
+    return np.argsort(-logits, axis=-1, kind="stable")
+
+
+def most_likely(logits: Float[Array, "V"], count: int) -> Int[Array, "count"]:
+    """The first `count` of the falling order, without sorting the rest of the vocabulary."""
+    if count >= len(logits):
+        return falling_order(logits)
+    lowest = np.partition(logits, len(logits) - count)[-count]
+    candidates = np.flatnonzero(logits >= lowest)
+    return candidates[falling_order(logits[candidates])][:count]
+
+
+def _among_first(
+    logits: Float[Array, "*batch V"], order: Int[Array, "*batch V"], count: Int[Array, "*batch 1"]
+) -> Bool[Array, "*batch V"]:
+    """True for the first `count` tokens of the falling order: those above the last of them, or equal with a lower id.
+
+    Comparing with the last one kept spares a second sort, which would be half of the time on a real vocabulary.
+    """
+    last = np.take_along_axis(order, count - 1, axis=-1)
+    lowest = np.take_along_axis(logits, last, axis=-1)
+    return (logits > lowest) | ((logits == lowest) & (np.arange(logits.shape[-1]) <= last))
 
 
 def _removed_unless(kept: Bool[Array, "*batch V"], logits: Float[Array, "*batch V"]) -> Float[Array, "*batch V"]:
@@ -161,7 +184,13 @@ class Sample:
 
 def sample(logits: Float[Array, "V"], rng: np.random.Generator, temperature: float | int = 1.0) -> Sample:
     """Draw a token by inverting the cumulative distribution: the first whose running sum exceeds one uniform number."""
-    draw = float(rng.random())
+    return token_at(logits, float(rng.random()), temperature)
+
+
+def token_at(logits: Float[Array, "V"], draw: float, temperature: float | int = 1.0) -> Sample:
+    """The token that a given draw falls on. Raises ValueError unless 0 ≤ draw < 1."""
+    if not 0 <= draw < 1:
+        raise ValueError(f"A draw lies between 0 and 1, and is never 1 itself; it cannot be {draw}.")
     probabilities, cumulative = _cumulative(logits, temperature)
     token = int(np.searchsorted(cumulative, draw, side="right"))
     low = float(cumulative[token - 1]) if token else 0.0
@@ -202,35 +231,50 @@ class BeamSearch:
 
 
 def beam_search(
-    step: Callable[[list[int]], Float[Array, "V"]],
+    step: Callable[..., Float[Array, "..."]],
     start: Sequence[int],
     width: int,
     length: int,
     end: int | None = None,
+    *,
+    batched: bool = False,
 ) -> BeamSearch:
     """Keep the `width` most probable sequences while extending each by every token, `length` times.
 
-    `step(ids)` gives the logits (or log-probabilities) of the next token. A beam that ends in `end` is finished and
-    kept as it is. No length normalisation. Width 1 is greedy decoding. Equal sequences keep the order of their parents,
-    then of their ids. Raises ValueError for a width or length below 1.
+    `step(ids)` gives the logits (or log-probabilities) of the next token, (V,); with `batched`, `step` is given a list
+    of texts and answers with a row for each, (B, V). A beam that ends in `end` is finished and kept as it is. No length
+    normalisation. Width 1 is greedy decoding. Equal sequences keep the order of their parents, then of their ids.
+    Raises ValueError for a width or length below 1.
     """
     if width < 1 or length < 1:
         raise ValueError(f"Beam search needs a width and a length of at least 1, not {width} and {length}.")
     rounds: list[tuple[Beam, ...]] = [(Beam(tuple(int(i) for i in start), 0.0),)]
     while len(rounds) <= length and not all(beam.finished for beam in rounds[-1]):
-        grown = [longer for beam in rounds[-1] for longer in _extensions(beam, step, width, end)]
-        rounds.append(tuple(sorted(grown, key=lambda beam: -beam.log_probability)[:width]))
+        texts = unfinished(rounds[-1])
+        logits = step(texts) if batched else np.stack([np.asarray(step(list(text))) for text in texts])
+        rounds.append(beam_round(rounds[-1], logits, width, () if end is None else (end,)))
     return BeamSearch(rounds[-1], tuple(rounds))
 
 
-def _extensions(beam: Beam, step: Callable[[list[int]], Float[Array, "V"]], width: int, end: int | None) -> list[Beam]:
+def unfinished(beams: Sequence[Beam]) -> list[tuple[int, ...]]:
+    """The texts that go on."""
+    return [beam.ids for beam in beams if not beam.finished]
+
+
+def beam_round(
+    beams: Sequence[Beam], logits: Float[Array, "B V"], width: int, ends: Collection[int] = ()
+) -> tuple[Beam, ...]:
+    """One round: the best `width` of all extensions. `logits` has a row for each beam that is not finished."""
+    rows = iter(log_softmax(logits))
+    families = [[beam] if beam.finished else _longer(beam, next(rows), width, ends) for beam in beams]
+    grown = [beam for family in families for beam in family]
+    return tuple(sorted(grown, key=lambda beam: -beam.log_probability)[:width])
+
+
+def _longer(beam: Beam, log_p: Float[Array, "V"], width: int, ends: Collection[int]) -> list[Beam]:
     """The `width` best ways to go on from one beam; further ones could not survive the round."""
-    if beam.finished:
-        return [beam]
-    scores = log_softmax(np.asarray(step(list(beam.ids))))
-    best = np.argsort(-scores, kind="stable")[:width]
     return [
-        Beam((*beam.ids, int(token)), beam.log_probability + float(scores[token]), int(token) == end)
-        for token in best
-        if scores[token] > -np.inf
+        Beam((*beam.ids, int(token)), beam.log_probability + float(log_p[token]), int(token) in ends)
+        for token in most_likely(log_p, width)
+        if log_p[token] > -np.inf
     ]

@@ -59,6 +59,8 @@ SOURCES = {
 }
 
 
+FEW = 8  # so many tokens are still faster as dot products than as a product of matrices
+ROWS_AT_ONCE = 256  # these stay in the processor's cache while each token in turn is multiplied with them
 LONG_ROW = 10_000  # NumPy sums so many float32 numbers accurately only where they lie side by side in memory
 
 
@@ -84,6 +86,9 @@ class Matrix:
             return np.reshape(np.reshape(x, (-1, self.shape[0])) @ self, (*x.shape[:-1], self.shape[1]))
         if isinstance(x, np.ndarray) and len(x) == 1:
             return np.vecdot(self.rows, x)[None]
+        if isinstance(x, np.ndarray) and len(x) <= FEW:  # a few texts that grow side by side
+            starts = range(0, len(self.rows), ROWS_AT_ONCE)
+            return np.concatenate([np.vecdot(self.rows[i : i + ROWS_AT_ONCE], x[:, None]) for i in starts], axis=1)
         product = np.swapaxes(self.rows @ np.swapaxes(x, -1, -2), -1, -2)
         return np.copy(product, "C") if self.shape[1] > LONG_ROW else product
 

@@ -18,6 +18,7 @@ from dash.development.base_component import Component
 Cleaned = tuple[Any, str]
 """A usable value, and a sentence for the reader where it differs from what was sent ("" where it does not)."""
 
+_SHORT_NUMBER = re.compile(r"[0-9]{1,9}")
 _NEVER_SHOWN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
@@ -215,6 +216,38 @@ class Pick(Control):
 
     def extremes(self) -> list[Any]:
         return [0, self.high]
+
+    def component(self, dom_id: str, value: Any) -> Component:
+        return html.Div(dbc.Input(id=dom_id, type="hidden", value=value), className="control control-pick")
+
+
+@dataclass(frozen=True)
+class Trail(Control):
+    """Items that the reader chose one after another by clicking in the picture, as "7042.30.198".
+
+    Whole numbers from 0 to `high`, at most `limit` of them; `Trail.items` makes numbers of the text.
+    """
+
+    high: int = 4095
+    limit: int = 24
+
+    def clean(self, raw: Any) -> Cleaned:
+        if raw is None:
+            return self.default, ""
+        parts = raw.split(".") if isinstance(raw, str) and raw else []
+        good = [str(int(part)) for part in parts if _SHORT_NUMBER.fullmatch(part) and int(part) <= self.high]
+        kept = ".".join(good[: self.limit])
+        if not isinstance(raw, str) or len(good) < len(parts):
+            return kept, "What is not a choice was left out."
+        return kept, "" if len(good) <= self.limit else f"The first {self.limit} choices are used."
+
+    @staticmethod
+    def items(value: str) -> list[int]:
+        """The chosen numbers, in order."""
+        return [int(part) for part in value.split(".") if part]
+
+    def extremes(self) -> list[Any]:
+        return ["", "0", ".".join([str(self.high)] * self.limit)]
 
     def component(self, dom_id: str, value: Any) -> Component:
         return html.Div(dbc.Input(id=dom_id, type="hidden", value=value), className="control control-pick")

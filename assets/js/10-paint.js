@@ -392,15 +392,18 @@
     nameMap(node, node._cursor);
     event.preventDefault();
   }
+  // An item was clicked: its control gets what the picture has for it, or else its index.
+  const pick = (node, p, i) => G.set(node._lab.id, { [p.pick]: p.picks ? p.picks[i] : i });
 
   // ---- bars ---------------------------------------------------------------------------------------------------------
 
   G.painters.bars = function (node, p, lab) {
     titled(node, p);
-    if (reshaped(node, p.labels.length, !!p.pick, p.keys)) {
+    const still = (i) => !p.pick || (p.picks && p.picks[i] === null);
+    if (reshaped(node, p.labels.map((_, i) => still(i)), p.keys)) {
       const list = el("div", { class: "bars" });
       p.labels.forEach((_, i) => {
-        const name = p.pick ? el("button", { type: "button", class: "pick" }) : el("span");
+        const name = still(i) ? el("span") : el("button", { type: "button", class: "pick" });
         name.classList.add("bar-label");
         list.append(el("div", { class: "bar", "data-key": (p.keys || [])[i] }, name, el("span", { class: "track" }, el("i")), el("span", { class: "bar-value" }), el("span", { class: "bar-note" })));
       });
@@ -408,7 +411,7 @@
       G.listen(node, {
         click(event) {
           const button = event.target.closest(".pick"), now = node._picture;
-          if (button) G.set(node._lab.id, { [now.pick]: [...body(node).firstChild.children].indexOf(button.parentNode) });
+          if (button) pick(node, now, [...body(node).firstChild.children].indexOf(button.parentNode));
         },
       });
     }
@@ -422,7 +425,7 @@
       bar.style.width = (signed ? 50 : 100) * share + "%";
       bar.style.marginLeft = signed ? (value < 0 ? 50 - 50 * share : 50) + "%" : "0";
       bar.classList.toggle("negative", value < 0);
-      shown.textContent = p.share ? G.percent(value) : G.number(value) + (p.unit ? " " + p.unit : "");
+      shown.textContent = p.texts ? p.texts[i] : p.share ? G.percent(value) : G.number(value) + (p.unit ? " " + p.unit : "");
       note.textContent = (p.notes || [])[i] || "";
       rows[i].classList.toggle("picked", p.picked === i);
       rows[i].classList.toggle("marked", (p.marked || []).includes(i));
@@ -517,7 +520,7 @@
       G.listen(node, {
         click(event) {
           const at = event.target.closest("[data-pick]"), now = node._picture;
-          if (at) G.set(node._lab.id, { [now.pick]: +at.dataset.pick });
+          if (at) pick(node, now, +at.dataset.pick);
         },
       });
     }

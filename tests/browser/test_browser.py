@@ -19,7 +19,7 @@ from engine.model import available
 from ui import figures
 from ui import lab as labs
 from ui.chapter import BOOK, Chapter
-from ui.controls import Choice, Control, Pick, Slider, Text, Toggle
+from ui.controls import Choice, Control, Pick, Slider, Text, Toggle, Trail
 from ui.lab import DEFAULT_SENTENCE, LABS, Lab
 
 assert APP
@@ -235,7 +235,7 @@ def moves(reader: Reader, lab: Lab, control: Control) -> Any:
         for text in ("a*b + 2", "Other words 1 2 3"):
             if act(lambda text=text: node.fill(text), now() != text):
                 yield
-    elif isinstance(control, Pick):
+    elif isinstance(control, (Pick, Trail)):
         picture = reader.page.locator(f"#live #{lab.id} .lab-figure [data-pick]")
         for index in range(min(3, picture.count())):
             before = reader.turn(lab.id)
@@ -368,7 +368,7 @@ def test_tab_reaches_every_control(read: Read, path: str) -> None:
         lab.dom_id(control.name)
         for lab in working(WRITTEN[path])
         for control in lab.controls
-        if not isinstance(control, Pick)
+        if not isinstance(control, (Pick, Trail))
     }
     wanted |= {"sentence"}
     seen: Counter[str] = Counter()

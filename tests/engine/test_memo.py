@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from engine.memo import Memo, memory
+
+
+@dataclass(frozen=True)
+class Kept:
+    values: np.ndarray
+    name: str
 
 
 def numbers(kilobytes):
@@ -83,4 +90,5 @@ def test_an_error_reaches_all_who_wait_and_is_not_kept():
 def test_shared_memory_counts_once():
     whole = numbers(2)
     assert memory({"whole": whole, "view": whole[:10], "also": [whole.reshape(2, -1).T, (numbers(1), 3.0)]}) == 3 * 1024
+    assert memory([Kept(whole, "name"), whole]) == memory(whole) > 0
     assert memory("text") == 0

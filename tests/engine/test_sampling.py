@@ -6,20 +6,26 @@ import warnings
 
 import numpy as np
 import pytest
-from function_goldens import GOLDENS, assert_equals_golden, given
+from function_goldens import GOLDENS, assert_equals_golden
+from function_goldens import given as golden_input
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine.backpropagation import gradient_check
 from engine.sampling import (
     beam_search,
     cross_entropy,
     entropy,
+    falling_order,
     log_softmax,
     min_p,
+    most_likely,
     repetition_penalty,
     sample,
     sample_many,
     softmax,
     surprisal,
+    token_at,
     top_k,
     top_p,
 )
@@ -36,24 +42,24 @@ def log(*probabilities):
 
 
 def test_softmax_equals_pytorch():
-    logits = given("logits")
+    logits = golden_input("logits")
     assert_equals_golden("softmax", softmax(logits))
     assert_equals_golden("softmax_cold", softmax(logits, temperature=0.35))
     assert_equals_golden("softmax_columns", softmax(logits, axis=0))
     assert_equals_golden("softmax", softmax(logits, subtract_max=False))
-    assert_equals_golden("softmax_f32", softmax(given("logits", np.float32)))
+    assert_equals_golden("softmax_f32", softmax(golden_input("logits", np.float32)))
 
 
 def test_losses_equal_pytorch():
-    logits, targets = given("logits"), given("targets", np.int64)
+    logits, targets = golden_input("logits"), golden_input("targets", np.int64)
     assert_equals_golden("log_softmax", log_softmax(logits))
     assert_equals_golden("cross_entropy", cross_entropy(logits, targets))
-    assert_equals_golden("cross_entropy_f32", cross_entropy(given("logits", np.float32), targets))
+    assert_equals_golden("cross_entropy_f32", cross_entropy(golden_input("logits", np.float32), targets))
     assert_equals_golden("entropy", entropy(softmax(logits)))
 
 
 def test_filters_equal_hugging_face():
-    logits = given("logits")
+    logits = golden_input("logits")
     assert_equals_golden("top_k", top_k(logits, 4))
     assert_equals_golden("top_p", top_p(logits, 0.9))
     assert_equals_golden("min_p", min_p(logits, 0.05))
@@ -188,6 +194,26 @@ def test_top_p_on_a_real_vocabularys_size():
     ordered = np.sort(softmax(logits.astype(np.float64)))[::-1]
     assert len(kept(filtered)) == np.searchsorted(np.cumsum(ordered), 0.9) + 1
     np.testing.assert_array_equal(top_p(logits, 1.0), logits)
+
+
+def test_the_most_likely_are_the_first_of_the_falling_order():
+    for logits in (rng.normal(size=300), np.round(rng.normal(size=300)), np.full(9, -INF), np.array([1.0, 1.0, -INF])):
+        order = falling_order(logits)
+        assert sorted(order.tolist(), key=lambda i: (-logits[i], i)) == order.tolist()
+        for count in (1, 2, 7, 299, 300, 500):
+            np.testing.assert_array_equal(most_likely(logits, count), order[:count])
+
+
+def test_filters_equal_their_definition_by_two_sorts():
+    """Ranks by sorting twice: slower, and what the filters mean."""
+    for logits in (rng.normal(size=(3, 400)) * 3, np.round(rng.normal(size=(3, 400)), 1)):
+        rank = np.argsort(np.argsort(-logits, axis=-1, kind="stable"), axis=-1, kind="stable")
+        p = softmax(logits)
+        for k in (1, 17, 400):
+            np.testing.assert_array_equal(top_k(logits, k) > -INF, rank < k)
+        for share in (0.0, 0.3, 0.95):
+            before = np.array([[np.sum(row[r < i]) for i in r] for row, r in zip(p, rank, strict=True)])
+            np.testing.assert_array_equal(top_p(logits, share) > -INF, (before < share - 1e-9) | (rank == 0))
 
 
 def test_min_p_is_relative_to_the_best():
@@ -339,6 +365,30 @@ def test_a_draw_from_a_real_vocabularys_size_in_float32(scripted):
     assert drawn.high - drawn.low == pytest.approx(drawn.probabilities[drawn.token], rel=1e-4)
 
 
+@settings(deadline=None)
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=9), st.floats(0, 1, exclude_max=True))
+def test_the_draw_inverts_the_cumulative_distribution(numbers, draw):
+    """The token owns the stretch that the draw lies in, whatever the distribution."""
+    drawn = token_at(np.array(numbers, float), draw)
+    p = softmax(np.array(numbers, float))
+    assert drawn.low <= draw < drawn.high
+    assert drawn.high - drawn.low == pytest.approx(p[drawn.token], abs=1e-12)
+    assert drawn.low == pytest.approx(p[: drawn.token].sum(), abs=1e-12)
+
+
+def test_a_token_is_drawn_as_often_as_its_stretch_is_long():
+    """Evenly spaced draws instead of random ones: the shares come out exactly."""
+    logits = log(0.35, 0.04, 0.61)
+    tokens = [token_at(logits, (i + 0.5) / 100).token for i in range(100)]
+    np.testing.assert_array_equal(np.bincount(tokens), [35, 4, 61])
+
+
+@pytest.mark.parametrize("draw", [-0.1, 1.0, math.nan])
+def test_a_draw_lies_between_0_and_1(draw):
+    with pytest.raises(ValueError, match="A draw lies between 0 and 1"):
+        token_at(np.zeros(2), draw)
+
+
 # Beam search
 
 TREE = {length: np.random.default_rng(length).normal(size=(3,) * (length + 1)) * 1.5 for length in range(4)}
@@ -391,6 +441,19 @@ def test_start_is_kept_and_logits_or_log_probabilities_do():
     log_p = beam_search(lambda ids: log_softmax(next_logits(ids)), start, 2, 2)
     assert [beam.ids for beam in logits.beams] == [beam.ids for beam in log_p.beams]
     assert all(beam.ids[:2] == (2, 0) and len(beam.ids) == 4 for beam in logits.beams)
+
+
+def test_a_batched_step_finds_the_same():
+    asked = []
+
+    def batched(texts):
+        asked.append(len(texts))
+        return np.stack([next_logits(ids) for ids in texts])
+
+    for width in (1, 3, 81):
+        single, several = beam_search(next_logits, [], width, 4), beam_search(batched, [], width, 4, batched=True)
+        assert single == several
+    assert asked == [1, 1, 1, 1, 1, 3, 3, 3, 1, 3, 9, 27]
 
 
 def test_finished_beams_stay_and_removed_tokens_are_not_taken():

@@ -240,3 +240,17 @@ def test_long_rows_lie_in_one_piece():
     x, rows = np.ones((3, 4)), np.ones((weights.LONG_ROW + 1, 4))
     assert (x @ Matrix(rows)).flags.c_contiguous
     assert (x[:1] @ Matrix(rows)).flags.c_contiguous
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 7, 8, 9])
+@pytest.mark.parametrize("outputs", [3, 256, 600])
+def test_few_tokens_and_many_have_the_same_product(tokens, outputs):
+    """Dot products row by row up to eight tokens, one product of matrices above: the way must not show."""
+    rng = np.random.default_rng(tokens)
+    x, rows = rng.normal(size=(tokens, 64)).astype(np.float32), rng.normal(size=(outputs, 64)).astype(np.float32)
+    product = x @ Matrix(rows)
+    assert product.shape == (tokens, outputs)
+    assert product.dtype == np.float32
+    np.testing.assert_allclose(product, x.astype(np.float64) @ rows.T.astype(np.float64), atol=2e-5)
+    batch = np.reshape(x, (tokens, 1, 64)) @ Matrix(rows)
+    np.testing.assert_array_equal(batch[:, 0], product)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ui.controls import Choice, Control, Pick, Slider, Text, Toggle, clean_text, within
+from ui.controls import Choice, Control, Pick, Slider, Text, Toggle, Trail, clean_text, within
 from ui.static import to_html
 
 SLIDERS = [
@@ -32,6 +32,7 @@ CONTROLS: list[Control] = [
     Text("line", "Line", "", limit=5, rows=1),
     Pick("pick", "Pick", 2, high=7),
     Pick("last", "Last", -1),
+    Trail("trail", "Trail", "", high=99, limit=4),
 ]
 ANYTHING = st.recursive(
     st.none()
@@ -57,6 +58,10 @@ def fits(control: Control, value: Any) -> bool:
         return value in control.options
     if isinstance(control, Pick):
         return type(value) is int and -1 <= value <= control.high
+    if isinstance(control, Trail):
+        return len(Trail.items(value)) <= control.limit and all(
+            0 <= item <= control.high for item in Trail.items(value)
+        )
     assert isinstance(control, Text)
     value.encode()  # no lone surrogates
     return len(value) <= control.limit and not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", value)
@@ -165,12 +170,25 @@ def test_a_picked_item_is_brought_inside() -> None:
     assert Pick("p", "P", 2, high=7).clean(-99) == (-1, "")
 
 
+def test_a_trail_keeps_what_can_be_a_choice_and_says_what_it_left_out() -> None:
+    trail = Trail("t", "T", "", high=99, limit=3)
+    assert trail.clean("7.42.0") == ("7.42.0", "")
+    assert Trail.items("7.42.0") == [7, 42, 0]
+    assert trail.clean("") == ("", "")
+    assert trail.clean("007") == ("7", "")
+    for sent, kept in [("7.100.8", "7.8"), ("7..8", "7.8"), ("-1", ""), ("1e3", ""), (7, ""), ([7], ""), ("٣", "")]:
+        value, note = trail.clean(sent)
+        assert (value, note) == (kept, "What is not a choice was left out."), sent
+    assert trail.clean("1.2.3.4")[0] == "1.2.3"
+    assert "first 3" in trail.clean("1.2.3.4")[1]
+
+
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.name)
 def test_a_control_shows_its_value_and_its_label(control: Control) -> None:
     for value in [control.default, *control.extremes()]:
         markup = to_html(control.component("lab-x", value))
         assert 'id="lab-x"' in markup
-        if isinstance(control, Pick):
+        if isinstance(control, (Pick, Trail)):
             assert 'type="hidden"' in markup
         else:
             assert '<label for="lab-x"' in markup

@@ -75,6 +75,12 @@ EXAMPLES: dict[str, Any] = {
     "curve": figures.curve([("f", np.arange(3), np.log(np.arange(3) + 1))], title="C", x_label="x", y_label="y"),
     "marker": figures.curve([], title="C", x_label="x", y_label="y", marker=(np.float32(1), np.nan)),
     "tokens": figures.tokens([{"text": AWKWARD, "id": 1}], shares=np.float32([0.5]), picked=0, pick="x"),
+    "picks": figures.bars(
+        ["a", "b"], [1, 2], title="B", tensor="q", pick="x", picks=["1.2", None], texts=["one", "two"]
+    ),
+    "stretches": figures.stretches(
+        ["a", AWKWARD], np.float32([0.25, 0.75]), title="S", tensor="logits", draw=np.float64(0.5), chosen=1
+    ),
     "arcs": figures.arcs(["a", "b"], np.float32([0.5, 0.5]), title="A", selected=1),
     "network": figures.network(
         [{"id": "a", "label": "a", "value": np.float32(1), "column": 0, "row": 0}], [], title="N"

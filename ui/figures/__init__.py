@@ -170,9 +170,14 @@ def bars(
     keys: Sequence[str] = (),
     pick: str = "",
     picked: int | None = None,
+    picks: Sequence[str | int | None] = (),
     marked: Sequence[int] = (),
+    texts: Sequence[str] = (),
 ) -> Picture:
-    """Horizontal bars with their label and number; `share` writes percentages."""
+    """Horizontal bars with their label and number; `share` writes percentages, `texts` says what to write instead.
+
+    Clicking a label sets the control `pick` to its index, or to what `picks` has for it; None there is no button.
+    """
     return _without_empty(
         kind="bars",
         title=title,
@@ -186,7 +191,9 @@ def bars(
         keys=list(keys),
         pick=pick,
         picked=picked,
+        picks=list(picks),
         marked=list(marked),
+        texts=list(texts),
     )
 
 
@@ -292,12 +299,15 @@ def tokens(
     title: str = "",
     pick: str = "",
     picked: int | None = None,
+    picks: Sequence[str | int] = (),
     shares: Any = None,
     show: Sequence[str] = (),
     scale: str = "share",
     marked: Sequence[int] = (),
 ) -> Picture:
     """Token chips. A piece is {text, id, hex, note, key}; `shares` (one number a token) tints each chip.
+
+    Clicking a chip sets the control `pick` to its index, or to what `picks` has for it.
 
     Without `text` a chip shows its bytes in hex. `show` may hold "bytes", "no-ids" and "plain" (spaces as they are);
     the chips in `marked` stand out.
@@ -308,10 +318,37 @@ def tokens(
         pieces=list(pieces),
         pick=pick,
         picked=picked,
+        picks=list(picks),
         shares=None if shares is None else numbers(shares),
         show=list(show),
         scale=scale,
         marked=list(marked),
+    )
+
+
+def stretches(
+    labels: Sequence[str],
+    shares: Any,
+    *,
+    title: str,
+    tensor: str,
+    draw: float | None = None,
+    chosen: int | None = None,
+    keys: Sequence[str] = (),
+) -> Picture:
+    """Shares laid end to end on a line from 0 to 1, and a number drawn on it: the cumulative distribution, flattened.
+
+    The stretch `chosen` is the one that the `draw` falls on.
+    """
+    return _without_empty(
+        kind="stretches",
+        title=title,
+        tensor=tensor,
+        labels=list(labels),
+        values=numbers(shares),
+        draw=None if draw is None else numbers(draw),
+        chosen=chosen,
+        keys=list(keys),
     )
 
 
