@@ -425,7 +425,7 @@
       bar.style.width = (signed ? 50 : 100) * share + "%";
       bar.style.marginLeft = signed ? (value < 0 ? 50 - 50 * share : 50) + "%" : "0";
       bar.classList.toggle("negative", value < 0);
-      shown.textContent = p.texts ? p.texts[i] : p.share ? G.percent(value) : G.number(value) + (p.unit ? " " + p.unit : "");
+      shown.textContent = p.written ? p.written[i] : p.share ? G.percent(value) : G.number(value) + (p.unit ? " " + p.unit : "");
       note.textContent = (p.notes || [])[i] || "";
       rows[i].classList.toggle("picked", p.picked === i);
       rows[i].classList.toggle("marked", (p.marked || []).includes(i));

@@ -138,3 +138,8 @@ def test_cells_can_name_their_quantity_and_shares_stay_shares() -> None:
     assert named["keys"] == [["x:0", "x:1"]]
     assert "keys" not in figures.matrix([[1.0]], "X", "resid")
     assert figures.table(["a"], [[{"share": 0.25}]], title="T")["rows"] == [[{"share": 0.25}]]
+
+
+def test_bars_write_their_numbers_unless_told_otherwise() -> None:
+    assert "written" not in figures.bars(["a"], [1.0], title="", tensor="logits")
+    assert figures.bars(["a"], [1.0], title="", tensor="logits", texts=["one"])["written"] == ["one"]

@@ -193,7 +193,7 @@ def bars(
         picked=picked,
         picks=list(picks),
         marked=list(marked),
-        texts=list(texts),
+        written=list(texts),
     )
 
 
