@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tiny_model import CONFIG, write_package
+from tiny_model import CONFIG
 
-from engine import decoding, weights
+from engine import decoding
 from engine.decoding import (
     Branches,
     Line,
@@ -22,30 +22,11 @@ from engine.decoding import (
     side_by_side,
 )
 from engine.memo import Memo
-from engine.model import Model, load
 from engine.sampling import beam_search, log_softmax, repetition_penalty
 from engine.tokenization import encode
-from engine.weights import load_weights
 
 START = (82, 62, 50, 28, 31)  # from here no way of going on ends at once
 SENTENCE = tuple(encode("The animal did not cross the street because it was too", "smollm2"))
-
-
-@pytest.fixture(scope="module")
-def smollm2():
-    return load()
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A Llama of random weights, in float64."""
-    folder = tmp_path_factory.mktemp("packages")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        patch.setitem(weights.SOURCES, "tiny", write_package(folder))
-        patch.setenv("GLASS_BOX_CACHE", str(folder / "cache"))
-        patch.setenv("MODEL", "1")
-        return Model(CONFIG, load_weights("tiny"), Memo(2**20)).astype(np.float64)
 
 
 def read_anew(model):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_model import plain_stream
+from plain_llama import run_from
 
 from engine.embedding_study import (
     Found,
@@ -264,7 +264,7 @@ def test_the_drift_of_bank_equals_an_independent_run(model):
     at = (find_word(RIVER, "bank", 48).at, find_word(LOAN, "bank", 48).at)
     found = drift(*(streams(model, text) for text in texts), at, tuple(texts))
     assert found.similarity[0] == 1
-    ends = [plain_stream(model, model.weights.embedding[text].astype(np.float64)) for text in texts]
+    ends = [run_from(model, model.weights.embedding[text]).streams[-1] for text in texts]
     expected = cosine_similarity(ends[0][at[0]], ends[1][at[1]])
     assert found.similarity[30] == pytest.approx(expected, abs=1e-4)
     np.testing.assert_allclose(found.first_lengths[30], [np.linalg.norm(end[0]) for end in ends], rtol=1e-4)

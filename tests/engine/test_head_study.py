@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import plain_llama as plain
 import pytest
 
 from engine import head_study as study
 from engine.attention_study import first_token_share, previous_token_share
-from engine.edits import Trace
-from engine.model import load
+from engine.edits import Trace, switch_off_head
 from engine.multi_head import head_contributions, split_heads
 from engine.sampling import log_softmax
 from engine.tokenization import encode
@@ -92,11 +92,6 @@ def test_an_edit_of_heads_in_several_layers():
 IDS = [504, 3519, 1250, 441, 4068, 260, 3984, 975, 357, 436, 1517]
 
 
-@pytest.fixture(scope="module")
-def smollm2():
-    return load()
-
-
 @pytest.mark.model
 def test_attention_maps_equal_a_recomputation_from_queries_and_keys(smollm2):
     trace = smollm2.trace(IDS)
@@ -121,47 +116,16 @@ def test_what_the_heads_write_sums_to_what_attention_adds(smollm2):
         np.testing.assert_allclose(parts.sum(axis=0), trace[f"blk.{layer}.attn.out"], atol=1e-5 * scale)
 
 
-def plain_rest(model, stream, first):
-    """Blocks from `first` on and the logits, in float64, written out once more, with complex numbers for RoPE."""
-    c = model.config
-    turns = np.exp(1j * np.arange(len(stream))[:, None] * float(c.rope_base) ** (-np.arange(32) / 32))
-
-    def norm(x, weight):
-        return x / np.sqrt((x * x).mean(-1, keepdims=True) + c.eps) * weight
-
-    def turned(x):
-        pairs = (x[:, 0::2] + 1j * x[:, 1::2]) * turns
-        return np.stack([pairs.real, pairs.imag], -1).reshape(x.shape)
-
-    future = np.triu(np.full((len(stream), len(stream)), -np.inf), 1)
-    for block in model.weights.blocks[first:]:
-        normed = norm(stream, block.attn_norm)
-        q, k, v = (normed @ w.rows.T.astype(np.float64) for w in (block.w_q, block.w_k, block.w_v))
-        joined = []
-        for head in range(9):
-            own, shared = slice(64 * head, 64 * head + 64), slice(64 * (head // 3), 64 * (head // 3) + 64)
-            powers = np.exp(turned(q[:, own]) @ turned(k[:, shared]).T / 8 + future)
-            joined.append(powers / powers.sum(-1, keepdims=True) @ v[:, shared])
-        stream = stream + np.concatenate(joined, -1) @ block.w_o.rows.T
-        stream = stream + plain_ffn(norm(stream, block.ffn_norm), block)
-    return norm(stream, model.weights.final_norm) @ model.weights.embedding.T.astype(np.float64)
-
-
-def plain_ffn(normed, block):
-    """SwiGLU in float64."""
-    gate = normed @ block.w_gate.rows.T
-    return (gate / (1 + np.exp(-gate)) * (normed @ block.w_up.rows.T)) @ block.w_down.rows.T.astype(np.float64)
-
-
 @pytest.mark.model
 @pytest.mark.parametrize(("layer", "head"), [(18, 6), (29, 0)])
 def test_a_head_switched_off_equals_the_trace_without_its_part(smollm2, layer, head):
-    trace, block = smollm2.trace(IDS), smollm2.weights.blocks[layer]
-    own = slice(64 * head, 64 * head + 64)
-    part = trace[f"blk.{layer}.attn.output"][:, own].astype(np.float64) @ block.w_o.rows.T[own]
+    trace, own = smollm2.trace(IDS), slice(64 * head, 64 * head + 64)
+    part = trace[f"blk.{layer}.attn.output"][:, own] @ smollm2.weights.blocks[layer].w_o.rows.T[own]
     middle = trace[f"blk.{layer - 1}.resid"] + (trace[f"blk.{layer}.attn.out"] - part)
-    normed = middle / np.sqrt((middle**2).mean(-1, keepdims=True) + smollm2.config.eps) * block.ffn_norm
-    expected = log_softmax(plain_rest(smollm2, middle + plain_ffn(normed, block), layer + 1))
+    edited = smollm2.edited(IDS, switch_off_head(layer, head), ("test", layer, head))
+    np.testing.assert_allclose(edited[f"blk.{layer}.attn.resid"], middle, rtol=1e-4, atol=2e-3)
+    rest = plain.run_from(smollm2, trace[f"blk.{layer - 1}.resid"], layer, [("head", layer, head)])
+    expected = plain.log_p(plain.logits(smollm2, rest.streams[-1]))
     ablated = study.ablate(smollm2, IDS, [(layer, head)])
     np.testing.assert_allclose(log_softmax(ablated.logits), expected[-1], atol=1e-3)
     surprisals = -expected[np.arange(len(IDS) - 1), IDS[1:]]

@@ -7,40 +7,23 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import plain_llama as plain
 import pytest
-from tiny_model import CONFIG, plain_logits, plain_stream, write_package
+from tiny_model import CONFIG
 
-from engine import edits, weights
+from engine import edits
 from engine.backpropagation import gradient_check
 from engine.edits import Trace
 from engine.embeddings import lookup
 from engine.kv_cache import KVCache
-from engine.memo import Memo
-from engine.model import Model, load
+from engine.model import Model
 from engine.sampling import log_softmax
-from engine.weights import Matrix, load_weights
+from engine.weights import Matrix
 
 GOLDENS = dict(np.load(Path(__file__).parents[1] / "goldens" / "smollm2.npz"))
 PROMPTS = json.loads(str(GOLDENS["about"]))["prompts"]
 LOG_P = 1e-3  # nats, both sides in float32
 FRANCE = GOLDENS["france.ids"].tolist()
-
-
-@pytest.fixture(scope="module")
-def smollm2():
-    return load()
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A Llama of random weights, in float64."""
-    folder = tmp_path_factory.mktemp("packages")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        patch.setitem(weights.SOURCES, "tiny", write_package(folder))
-        patch.setenv("GLASS_BOX_CACHE", str(folder / "cache"))
-        patch.setenv("MODEL", "1")
-        return Model(CONFIG, load_weights("tiny"), Memo(2**20)).astype(np.float64)
 
 
 IDS = [3, 1, 4, 1, 59, 26, 5, 35]
@@ -148,17 +131,17 @@ def test_the_stream_is_the_sum_of_what_the_blocks_add(smollm2):
 @pytest.mark.parametrize(
     ("edit", "off"),
     [
-        (edits.switch_off_head(27, 4), {"head": (27, 4)}),
-        (edits.switch_off_norm(28, "attn"), {"norm": (28, "attn")}),
-        (edits.switch_off_norm(27, "ffn"), {"norm": (27, "ffn")}),
-        (edits.switch_off_residual(29, "attn"), {"residual": (29, "attn")}),
-        (edits.switch_off_residual(28, "ffn"), {"residual": (28, "ffn")}),
-        ({}, {}),
+        (edits.switch_off_head(27, 4), [("head", 27, 4)]),
+        (edits.switch_off_norm(28, "attn"), [("norm", 28, "attn")]),
+        (edits.switch_off_norm(27, "ffn"), [("norm", 27, "ffn")]),
+        (edits.switch_off_residual(29, "attn"), [("residual", 29, "attn")]),
+        (edits.switch_off_residual(28, "ffn"), [("residual", 28, "ffn")]),
+        ({}, []),
     ],
 )
 def test_switching_off_equals_computing_on_from_the_trace(smollm2, edit, off):
     before = smollm2.trace(FRANCE)["blk.26.resid"].astype(np.float64)
-    expected = plain_logits(smollm2, plain_stream(smollm2, before, 27, **off))
+    expected = plain.logits(smollm2, plain.run_from(smollm2, before, 27, off).streams[-1])
     np.testing.assert_allclose(log_softmax(smollm2.forward(FRANCE, edit=edit)), log_softmax(expected), atol=2e-3)
 
 
@@ -213,21 +196,26 @@ def test_the_second_look_costs_nothing_and_cannot_be_changed(smollm2):
 @pytest.mark.parametrize(
     ("edit", "off"),
     [
-        ({}, {}),
-        (edits.switch_off_head(1, 2), {"head": (1, 2)}),
-        (edits.switch_off_norm(0, "attn"), {"norm": (0, "attn")}),
-        (edits.switch_off_norm(2, "attn"), {"norm": (2, "attn")}),
-        (edits.switch_off_norm(1, "ffn"), {"norm": (1, "ffn")}),
-        (edits.switch_off_residual(0, "attn"), {"residual": (0, "attn")}),
-        (edits.switch_off_residual(2, "ffn"), {"residual": (2, "ffn")}),
-        (edits.switch_off_rope(), {"rope": True}),
-        (edits.other_rope(CONFIG, layout="half"), {"pairs": "half"}),
+        ({}, []),
+        (edits.switch_off_head(1, 2), [("head", 1, 2)]),
+        (edits.switch_off_norm(0, "attn"), [("norm", 0, "attn")]),
+        (edits.switch_off_norm(2, "attn"), [("norm", 2, "attn")]),
+        (edits.switch_off_norm(1, "ffn"), [("norm", 1, "ffn")]),
+        (edits.switch_off_residual(0, "attn"), [("residual", 0, "attn")]),
+        (edits.switch_off_residual(2, "ffn"), [("residual", 2, "ffn")]),
+        (edits.switch_off_rope(), [("rope",)]),
     ],
 )
 def test_every_edit_equals_the_plain_implementation(tiny, edit, off):
     x = tiny.weights.embedding[IDS]
-    expected = plain_logits(tiny, plain_stream(tiny, x, **off))
+    expected = plain.logits(tiny, plain.run_from(tiny, x, off=off).streams[-1])
     np.testing.assert_allclose(tiny.forward(IDS, edit=edit), expected, atol=1e-9)
+
+
+def test_the_wrong_pairs_equal_the_plain_implementation(tiny):
+    wrong = plain.run_from(tiny, tiny.weights.embedding[IDS], pairs="half").streams[-1]
+    found = tiny.forward(IDS, edit=edits.other_rope(CONFIG, layout="half"))
+    np.testing.assert_allclose(found, plain.logits(tiny, wrong), atol=1e-9)
 
 
 def test_sublayers_off_and_activations_added(tiny):
@@ -299,7 +287,7 @@ def test_gradient_of_the_loss_with_respect_to_the_input_and_to_any_activation(ti
 
 
 def test_loss_is_the_mean_surprisal(tiny):
-    log_p = log_softmax(plain_logits(tiny, plain_stream(tiny, tiny.weights.embedding[IDS])))
+    log_p = log_softmax(plain.logits(tiny, plain.run_from(tiny, tiny.weights.embedding[IDS]).streams[-1]))
     expected = [-log_p[t, IDS[t + 1]] for t in range(7)]
     np.testing.assert_allclose(tiny.surprisal(IDS), expected, atol=1e-9)
     assert tiny.loss(IDS) == pytest.approx(np.mean(expected))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tiny_model import CONFIG, plain_logits, plain_stream
+from tiny_model import CONFIG
 
 from engine.backpropagation import gradient_check
 from engine.block import Block
@@ -108,10 +108,10 @@ def test_running_the_rest_gives_what_the_whole_run_gives():
     model, ids = tiny(), [5, 17, 60, 2, 33]
     trace = model.trace(ids)
     plain = softmax(trace["logits"][-1])[9]
-    assert float(new_answer_loss(model, trace, 1, 2, 9, np.zeros(32))) == pytest.approx(-np.log(plain), rel=1e-9)
+    assert float(new_answer_loss(model, trace, 1, 2, 9, np.zeros(32))) == pytest.approx(-np.log(now), rel=1e-9)
     change = rng.normal(size=32)
     moved = trace["blk.1.resid"] + np.outer(np.arange(5) == 2, change)
-    expected = softmax(plain_logits(model, plain_stream(model, moved, first=2))[-1])[9]
+    expected = softmax(plain.logits(model, plain.run_from(model, moved, 2).streams[-1])[-1])[9]
     assert float(new_answer_loss(model, trace, 1, 2, 9, change)) == pytest.approx(-np.log(expected), rel=1e-9)
 
 

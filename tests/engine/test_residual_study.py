@@ -3,17 +3,15 @@
 import numpy as np
 import plain_llama as plain
 import pytest
-from tiny_model import CONFIG, write_package
+from tiny_model import CONFIG
 
-from engine import edits, weights
+from engine import edits
 from engine.edits import Trace
 from engine.lens import kept_lens, largest, logit_lens
-from engine.memo import Memo
-from engine.model import Model, available, load
+from engine.model import available
 from engine.residual_study import PARTS, ablate, contributions, outlier, part_off, sublayers_off
 from engine.sampling import log_softmax
 from engine.tokenization import encode
-from engine.weights import load_weights
 
 TEXT = "The capital of France is"
 IDS = [3, 1, 4, 1, 59, 26, 5, 35]
@@ -25,23 +23,6 @@ OFF = {
     "attention-residual": lambda i: ("residual", i, "attn"),
     "ffn-residual": lambda i: ("residual", i, "ffn"),
 }
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A Llama of random weights, in float64."""
-    folder = tmp_path_factory.mktemp("packages")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        patch.setitem(weights.SOURCES, "tiny", write_package(folder))
-        patch.setenv("GLASS_BOX_CACHE", str(folder / "cache"))
-        patch.setenv("MODEL", "1")
-        return Model(CONFIG, load_weights("tiny"), Memo(2**20)).astype(np.float64)
-
-
-@pytest.fixture(scope="module")
-def smollm2():
-    return load()
 
 
 @pytest.fixture(scope="module")

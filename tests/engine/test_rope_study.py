@@ -7,7 +7,6 @@ import pytest
 
 from engine import edits
 from engine.edits import Trace
-from engine.model import load
 from engine.rope import rotate, wavelengths
 from engine.rope_study import (
     PAIR_SENTENCE,
@@ -154,11 +153,6 @@ def test_rounded_angles():
     assert off[1][:, 2].max() > 0.5
     assert off[0][:, 0].max() < 1e-14, "position 0 needs no digits"
     assert rotate_rounded(x.astype(np.float32), positions, 1e5, "float16").dtype == np.float32
-
-
-@pytest.fixture(scope="module")
-def smollm2():
-    return load()
 
 
 def traced(model, sentence):
