@@ -23,13 +23,11 @@ ARGUMENTS = [
 
 
 @contextmanager
-def served(app: str = "app:server", workers: int = 2) -> Iterator[str]:
+def served(app: str = "app:server", workers: int = 2, port: int = 0, **settings: str) -> Iterator[str]:
     """Serve `app` with the project's own gunicorn configuration on a free port; gives its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = port or free_port()
     path = os.pathsep.join((str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")))
-    environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port), "WEB_CONCURRENCY": str(workers)}
+    environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port), "WEB_CONCURRENCY": str(workers), **settings}
     process = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", app],
         cwd=ROOT,
@@ -42,6 +40,12 @@ def served(app: str = "app:server", workers: int = 2) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(timeout=15)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _wait(address: str, process: subprocess.Popen[bytes]) -> None:

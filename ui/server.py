@@ -6,7 +6,7 @@ import hashlib
 import logging
 import mimetypes
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from dash._callback_signing import cache_scope, job_scope, unsign
 from flask import Flask, Response, abort, jsonify, request
 from flask_compress import Compress
 from flask_talisman import Talisman
+from werkzeug.datastructures import MultiDict
 
 from ui import lab as labs
 from ui.chapter import BOOK
@@ -272,12 +273,14 @@ def callback_problem(app: Dash, body: Any) -> tuple[int, str] | None:
     return None
 
 
-def job_problem(app: Dash, body: Any, handles: Mapping[str, str]) -> tuple[int, str] | None:
+def job_problem(app: Dash, body: Any, handles: MultiDict[str, str]) -> tuple[int, str] | None:
     """(status, what is wrong) with a callback request that concerns a job, or None.
 
     The handles in the address are signed by the server: who has them has started the job.
     """
     output = body["output"]
+    if not all(handle.isascii() for _, handle in handles.items(multi=True)):
+        return 404, "there is no such job"  # Dash cannot compare such a signature, and would fail
     if app.callback_map[output].get("background"):
         if "cacheKey" in handles or "job" in handles:
             named = {_signed(app, cache_scope, handles.get("cacheKey")), _signed(app, job_scope, handles.get("job"))}

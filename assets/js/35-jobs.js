@@ -20,8 +20,10 @@
   const settings = (values) => JSON.stringify(Object.entries(values).map(([key, value]) => [key, String(value)]).sort());
   const current = (lab) => (lab.real ? { ...lab.values, sentence: G.sentence } : { ...lab.values });
 
-  function say(lab, words) {
+  // Words about the job; what changes twice a second is not read aloud.
+  function say(lab, words, aloud = true) {
     const line = find(lab, ".job-words");
+    line.setAttribute("aria-live", aloud ? "polite" : "off");
     if (line.textContent !== words) line.textContent = words;
   }
 
@@ -100,7 +102,7 @@
     }
     lab.share = progress.share;
     showBar(lab, lab.share);
-    say(lab, progress.words === undefined ? "Starting …" : `${Math.round(100 * progress.share)} %: ${progress.words}`);
+    say(lab, progress.words === undefined ? "Starting …" : `${Math.round(100 * progress.share)} %: ${progress.words}`, false);
     const drawn = JSON.stringify(progress.shown || "");
     if (progress.shown && lab.job.drawn !== drawn && mayPaint(lab)) {
       lab.job.drawn = drawn;

@@ -48,12 +48,17 @@ def counted(number: int) -> Any:
 def count(to: float, pause: float, way: str) -> Steps:
     for number in range(1, int(to) + 1):
         yield Progress((number - 1) / to, f"number {number} of {to:.0f}", counted(number) if number % 2 else None)
-        go_wrong(way) if number == 2 else time.sleep(pause)
-        if way == "busy":
-            until = time.monotonic() + pause
-            while time.monotonic() < until:
-                np.ones((200, 200)) @ np.ones((200, 200))
+        if number == 2:
+            go_wrong(way)
+        pass_time(pause, busy=way == "busy")
     return counted(int(to))
+
+
+def pass_time(seconds: float, *, busy: bool) -> None:
+    until = time.monotonic() + seconds
+    while busy and time.monotonic() < until:
+        np.ones((200, 200)) @ np.ones((200, 200))
+    time.sleep(max(0.0, until - time.monotonic()))
 
 
 def go_wrong(way: str) -> None:
