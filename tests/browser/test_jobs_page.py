@@ -201,9 +201,8 @@ def test_a_third_job_of_one_reader_gets_a_sentence(visit: Open) -> None:
     copy.see("demo-echo")
     press(copy, "run", "demo-echo")
     until_done(copy, lab="demo-echo")
-    assert message(copy, "demo-echo") == "You have 2 long jobs already. Stop one of them, or wait until one is finished."
+    assert message(copy, "demo-echo").startswith("You have 2 long jobs already. Stop one of them, or wait")
     press(copy, "stop")
-    assert "another" not in message(copy)
 
 
 @pytest.mark.parametrize(
@@ -256,4 +255,3 @@ def wait_until(true: Callable[[], Any], seconds: float = 10) -> None:
     while not true():
         assert time.monotonic() < end
         time.sleep(0.05)
-

@@ -11,15 +11,23 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
+import numpy as np
 import psutil
 import pytest
 from served import ROOT, free_port, served
+
+from ui.jobs import line as jobs_line
+from ui.jobs import managers, results, store
+from ui.jobs.line import Line
+from ui.jobs.store import KEEP, RESULT_BYTES, DiskStore, line_cache, result_cache
 
 REDIS = shutil.which("redis-server")
 DEMO = ROOT / "tests" / "demo_pages"
@@ -69,10 +77,16 @@ class Page:
             return {"answer": answer["response"][f"{lab}-job"]["data"]}
         return {"progress": answer.get("progress", {}).get(f"{lab}-progress.data")}
 
-    def until(self, handles: dict[str, str], true: Callable[[dict[str, Any]], Any], seconds: float = 40) -> Any:
+    def until(
+        self,
+        handles: dict[str, str],
+        true: Callable[[dict[str, Any]], Any],
+        seconds: float = 40,
+        lab: str = "demo-count",
+    ) -> Any:
         """Ask until something holds -> the answer then."""
         end = time.monotonic() + seconds
-        while not true(news := self.look(handles)):
+        while not true(news := self.look(handles, lab)):
             assert time.monotonic() < end, news
             time.sleep(0.1)
         return news
@@ -80,15 +94,17 @@ class Page:
     def until_running(self, handles: dict[str, str]) -> dict[str, Any]:
         return self.until(handles, lambda news: (news.get("progress") or {}).get("words"))["progress"]
 
-    def until_done(self, handles: dict[str, str], seconds: float = 40) -> dict[str, Any]:
-        return self.until(handles, lambda news: "answer" in news, seconds)["answer"]
+    def until_done(self, handles: dict[str, str], seconds: float = 40, lab: str = "demo-count") -> dict[str, Any]:
+        return self.until(handles, lambda news: "answer" in news, seconds, lab)["answer"]
 
     def stop(self, handles: dict[str, str], lab: str = "demo-count") -> int:
         return self.post(f"{lab}-stop.id", f"{lab}-stop", 1, cancelJob=handles["job"])[0]
 
     def settings(self, values: dict[str, Any], lab: str = "demo-count") -> dict[str, Any]:
         """What the page is told when a control has moved."""
-        return self.post(f"{lab}-answer.data", f"{lab}-asked", {"values": values})[1]["response"][f"{lab}-answer"]["data"]
+        return self.post(f"{lab}-answer.data", f"{lab}-asked", {"values": values})[1]["response"][f"{lab}-answer"][
+            "data"
+        ]
 
     def get(self, path: str) -> tuple[int, str]:
         try:
@@ -172,7 +188,9 @@ def test_a_finished_result_is_kept_for_everybody(page: Page) -> None:
     answer = page.until_done(page.start(values))
     other = Page(page.address)
     assert other.settings(values)["picture"] == answer["picture"]
-    assert "Counted to" in other.get("/?count.to=8&count.pause=0")[1].partition('<figcaption class="lab-sentence"')[2][:80]
+    assert (
+        "Counted to" in other.get("/?count.to=8&count.pause=0")[1].partition('<figcaption class="lab-sentence"')[2][:80]
+    )
     status, data = other.get("/lab/demo-count/data.json?count.to=8&count.pause=0")
     assert (status, json.loads(data)["data"]) == (200, {"numbers": list(range(1, 9))})
     started = time.monotonic()
@@ -221,21 +239,23 @@ def test_a_reader_has_two_jobs_at_most(page: Page) -> None:
         ("asks", "Count to what?"),
         ("fails", "This lab could not compute that. Change a control, or reset it."),
         ("dies", "The job's process ended before the job was finished."),
-        ("hangs", "The job was ended after its 12 seconds. What you see is how far it came."),
     ],
 )
 def test_what_goes_wrong_is_a_sentence_and_the_next_job_runs(page: Page, way: str, sentence: str) -> None:
-    answer = page.until_done(page.start({"to": 3, "pause": 0.1, "way": way}), seconds=50)
+    answer = page.until_done(page.start({"to": 3, "pause": 0.1, "way": way}), seconds=30)
     assert answer["error"].startswith(sentence)
     assert "picture" not in answer
     assert page.until_done(page.start({"to": 1, "pause": 0.0}))["sentence"] == "Counted to {{n|1}}."
 
 
-def test_a_job_that_takes_too_long_is_ended(page: Page) -> None:
+@pytest.mark.parametrize("way", ["well", "hangs"])
+def test_a_job_that_takes_too_long_is_ended(page: Page, way: str) -> None:
+    """At its next step, or with its process if no step comes; either way the next job can run."""
     started = time.monotonic()
-    answer = page.until_done(page.start({"to": 1000, "pause": 0.5}))
-    assert answer["error"] == "The job was ended after its 12 seconds. What you see is how far it came."
+    answer = page.until_done(page.start({"way": way}, "demo-brief"), lab="demo-brief")
+    assert answer["error"] == "The job was ended after its 2 seconds. What you see is how far it came."
     assert time.monotonic() - started < 25
+    assert page.until_done(page.start({"to": 1, "pause": 0.0}))["sentence"] == "Counted to {{n|1}}."
 
 
 def test_nobody_else_reads_or_stops_a_job(page: Page) -> None:
@@ -285,12 +305,7 @@ def test_values_of_the_wrong_kind_become_defaults_with_a_note(page: Page) -> Non
 
 def test_awkward_text_goes_through(page: Page) -> None:
     for text in ("half \ud83d pair", "\0 nul", "<script>alert(1)</script>", "漢字 \u202e x", ""):
-        job = page.start({"text": text}, "demo-echo")
-        end = time.monotonic() + 20
-        while "answer" not in (answer := page.look(job, "demo-echo")):
-            assert time.monotonic() < end
-            time.sleep(0.1)
-        assert "error" not in answer["answer"]
+        assert "error" not in page.until_done(page.start({"text": text}, "demo-echo"), lab="demo-echo")
 
 
 def test_two_readers_who_ask_the_same_have_a_job_each(page: Page) -> None:
@@ -367,3 +382,145 @@ def test_the_server_takes_its_jobs_and_its_folder_along() -> None:
 
 
 # --- the line by itself -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Line:
+    """A line with room for one, over a disk cache."""
+    return Line(DiskStore(line_cache(tmp_path)), slots=1)
+
+
+def test_the_line_keeps_its_order_and_its_room(line: Line) -> None:
+    assert [line.join(name, "reader " + name) for name in "abc"] == ["", "", ""]
+    assert line.start_next() == ["a"]
+    assert line.start_next() == []
+    assert [line.before(name) for name in "abc"] == [0, 1, 2]
+    line.end("a")
+    assert line.before("b") == 0
+    assert line.start_next() == ["b"]
+    line.leave("b")
+    assert line.start_next() == ["c"]
+    assert line.leave("b") is None
+
+
+def test_a_full_line_and_a_busy_reader_get_a_sentence(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_line, "MOST", 3)
+    assert line.join("a", "one") == line.join("b", "one") == ""
+    assert line.join("c", "one").startswith("You have 2 long jobs already.")
+    assert line.join("d", "two") == ""
+    assert line.join("e", "three").startswith("Too many long jobs")
+    line.end("a")
+    assert line.join("f", "one") == ""
+
+
+def test_a_job_that_nobody_asks_about_is_abandoned(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_line, "PATIENCE", 0.3)
+    assert line.join("a", "one") == line.join("b", "two") == ""
+    time.sleep(0.2)
+    line.look("b")
+    time.sleep(0.2)
+    assert line.abandoned() == ["a"]
+    assert not line.wanted("a")
+    assert line.wanted("b")
+    assert not line.start("a")
+
+
+def test_a_job_without_a_beat_is_lost(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_line, "BEAT", 0.2)
+    line.join("a", "one")
+    line.start_next()
+    line.beat("a", 0.2)
+    line.mark_lost()
+    assert line.find("a")["ended"] == ""
+    time.sleep(0.3)
+    line.mark_lost()
+    assert line.find("a")["ended"] == jobs_line.LOST
+
+
+def test_where_nobody_runs_jobs_a_waiting_reader_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs_line, "NOBODY", 0.2)
+    line = Line(DiskStore(line_cache(tmp_path)), slots=None)
+    line.join("a", "one")
+    line.busy()
+    line.mark_lost()
+    assert line.find("a")["ended"] == ""
+    time.sleep(0.3)
+    line.mark_lost()
+    assert line.find("a")["ended"] == jobs_line.NOBODY_RUNS
+
+
+def test_the_line_serves_many_at_once(line: Line) -> None:
+    """Readers of several threads join, look and leave; each job is started once, one at a time."""
+    names = [f"job {number}" for number in range(24)]
+    started: list[str] = []
+
+    def reader(name: str) -> None:
+        assert line.join(name, name) == ""
+        while name not in started:
+            chosen = line.start_next()
+            started.extend(chosen)
+            for one in chosen:
+                running = [job for job in line._jobs().values() if job["started"] and not job["ended"]]
+                assert len(running) == 1
+                line.end(one)
+            time.sleep(0.01)
+        line.leave(name)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(reader, names))
+    assert sorted(started) == sorted(names)
+    assert line._jobs() == {}
+
+
+# --- what is kept -----------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_kept_for_good(tmp_path: Path) -> None:
+    cache = line_cache(tmp_path)
+    cache.set("result", "text")
+    DiskStore(cache).set("other", 1, 5)
+    for key in ("result", "other"):
+        _, expires = cache.get(key, expire_time=True)
+        assert expires is not None
+        assert expires - time.time() <= KEEP
+
+
+def test_kept_results_have_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = result_cache(tmp_path)
+    monkeypatch.setattr(managers, "CURRENT", SimpleNamespace(results=DiskStore(cache)))
+    results.keep("small", {"sentence": "x"}, {"n": np.arange(3)})
+    results.keep("many numbers", {"sentence": "x"}, {"n": np.random.default_rng(0).random(400_000)})
+    results.keep("huge", {"sentence": "x" * 5_000_000}, {})
+    assert results.kept("small") == {"shown": {"sentence": "x"}, "data": {"n": [0, 1, 2]}}
+    assert results.kept("many numbers") == {"shown": {"sentence": "x"}, "data": None}
+    assert results.kept("huge") is None
+    for number in range(40):
+        results.keep(f"large {number}", {"sentence": "y" * 2_000_000}, {})
+    assert cache.volume() < 1.3 * RESULT_BYTES
+
+
+def test_a_folder_that_a_killed_server_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_base", lambda: tmp_path)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, living = (tmp_path / f"glass-box-jobs-{pid}-x" for pid in (ended.pid, os.getpid()))
+    left.mkdir()
+    living.mkdir()
+    mine = store.new_folder()
+    assert not left.exists()
+    assert living.exists()
+    assert mine.is_dir()
+    store._remove(mine, os.getpid() + 1)
+    assert mine.exists(), "a forked worker that ends leaves it"
+    store._remove(mine, os.getpid())
+    assert not mine.exists()
+
+
+def test_without_a_store_nothing_is_kept_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def get(self, key: str) -> Any:
+            raise ConnectionError(SECRET)
+
+    for manager in (None, SimpleNamespace(results=Broken())):
+        monkeypatch.setattr(managers, "CURRENT", manager)
+        assert results.kept("x") is None

@@ -19,6 +19,7 @@ PATIENCE = 75.0
 BEAT = 20.0
 """Seconds without a beat until a job counts as lost. Jobs have low priority and may wait for the processor."""
 FIRST_BEAT = 60.0
+"""The same from the start of a process to its first beat: it has to import everything."""
 NOBODY = 30.0
 """Seconds that the line may stand still before a reader is told that nobody runs jobs."""
 
@@ -73,8 +74,8 @@ class Line:
         return True
 
     def start(self, job: str) -> bool:
-        """The job begins -> is it still wanted?"""
-        self.beat(job, FIRST_BEAT)
+        """The job's process begins its work -> is it still wanted?"""
+        self.beat(job)
         return self.wanted(job) and self.change(job, started=time.time())
 
     def end(self, job: str, why: str = "finished") -> None:

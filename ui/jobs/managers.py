@@ -6,6 +6,7 @@ result, `cancelJob` ends the job. Here both handles sign one unguessable name, s
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -17,13 +18,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import orjson
 import psutil
 from dash import CeleryManager, DiskcacheManager
 from dash.background_callback.managers import BaseBackgroundCallbackManager
 from dash.background_callback.managers.diskcache_manager import _make_job_fn
 
-from ui.jobs.line import Job, Line
-from ui.jobs.store import DiskStore, RedisStore, Store, line_cache, new_folder, result_cache
+from ui.jobs.line import LOST, Job, Line
+from ui.jobs.store import KEEP, DiskStore, RedisStore, Store, line_cache, new_folder, packed, result_cache
 
 log = logging.getLogger("glassbox")
 ROOT = Path(__file__).resolve().parents[2]
@@ -236,13 +238,14 @@ class CeleryJobs(InLine, CeleryManager):
 
     def __init__(self, url: str) -> None:
         import redis
-        from celery.signals import task_postrun
+        from celery.signals import task_failure, task_postrun
 
         client = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)
         store = RedisStore(client)
         self.line, self.results = Line(store, None), store
         self.client = client
         task_postrun.connect(self._task_ended, weak=False)
+        task_failure.connect(self._task_lost, weak=False)
         CeleryManager.__init__(self, celery_app(url))
 
     def get_or_create_signing_secret(self, generate: Any) -> bytes:
@@ -260,20 +263,18 @@ class CeleryJobs(InLine, CeleryManager):
     def _task_ended(self, task_id: str = "", **_: Any) -> None:
         self.line.end(task_id)
 
-    def answer(self, key: str, result: Any) -> None:
-        from ui.jobs.store import packed
+    def _task_lost(self, task_id: str = "", **_: Any) -> None:
+        """Told by Celery's main process, when the process that ran the job is gone."""
+        self.line.end(task_id, LOST)
 
+    def answer(self, key: str, result: Any) -> None:
         self.handle.backend.set(key, packed(result))
 
     def answered(self, key: str) -> Any:
-        import orjson
-
         found = self.handle.backend.get(key)
         return self.UNDEFINED if found is None else orjson.loads(found)
 
     def told(self, key: str) -> Any:
-        import orjson
-
         found = self.handle.backend.get(self._make_progress_key(key))
         return None if found is None else orjson.loads(found)
 
@@ -293,8 +294,6 @@ class CeleryJobs(InLine, CeleryManager):
 def celery_app(url: str) -> Any:
     """Celery over Redis as broker and for results, which expire."""
     from celery import Celery
-
-    from ui.jobs.store import KEEP
 
     app = Celery("glassbox", broker=url, backend=url)
     app.conf.update(
@@ -325,8 +324,6 @@ def open_manager(pages: Path, folder: Path | None = None) -> DiskJobs | CeleryJo
 
 
 def _end_with_this_process(manager: DiskJobs) -> None:
-    import atexit
-
     mine = os.getpid()
 
     def end() -> None:
