@@ -42,6 +42,7 @@
   function hint(lab) {
     if (lab.job) return;
     if (lab.fits) say(lab, "");
+    else if (lab.partly === settings(current(lab))) say(lab, "The picture shows how far it came. Run starts it again.");
     else if (lab.shown) say(lab, `The picture shows other settings. Run computes these; it takes ${lab.long.takes}.`);
     else say(lab, `Run starts it; it takes ${lab.long.takes}.`);
   }
@@ -49,6 +50,7 @@
   // The server's answer to settings, without starting anything: a finished result that is kept, or no picture.
   G.jobAnswered = function (lab, answer) {
     lab.fits = !!answer.picture;
+    if (lab.fits) lab.partly = "";
     showBar(lab, lab.share);
     hint(lab);
   };
@@ -118,6 +120,7 @@
     const { fits } = lab;
     G.show(lab, { ...shown, notes: {} });
     lab.fits = fits;
+    lab.partly = settings(lab.job.values);
   }
 
   function ended(lab, answer) {

@@ -11,6 +11,7 @@ below 2).
 from __future__ import annotations
 
 import argparse
+import atexit
 import http.client
 import json
 import os
@@ -38,8 +39,11 @@ def server() -> Any:
     """The book with the tests' long labs as one more chapter."""
     from ui.server import create_app
 
-    pages = Path(tempfile.mkdtemp(prefix="bench-jobs-")) / "pages"
+    folder = Path(tempfile.mkdtemp(prefix="bench-jobs-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    pages = folder / "pages"
     shutil.copytree(ROOT / "pages", pages)
+    (folder / "data").symlink_to(ROOT / "data")
     for path in (TESTS / "demo_pages").glob("demo.*"):
         shutil.copy(path, pages)
     line = (TESTS / "demo_pages" / "contents.toml").read_text("utf-8").replace('path = "/"', 'path = "/demo"')

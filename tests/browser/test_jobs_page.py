@@ -128,7 +128,7 @@ def test_a_job_can_be_stopped_and_its_process_ends(visit: Open) -> None:
     until_words(reader, "of 100")
     assert len(job_processes()) == 1
     press(reader, "stop")
-    assert words(reader).startswith("Stopped.")
+    assert words(reader) == "Stopped. The picture shows how far it came. Run starts it again."
     assert reader.page.evaluate("document.activeElement.dataset.job") == "run"
     wait_until(lambda: not job_processes())
     press(reader, "run")

@@ -248,7 +248,7 @@ class CeleryJobs(InLine, CeleryManager):
         task_failure.connect(self._task_lost, weak=False)
         CeleryManager.__init__(self, celery_app(url))
 
-    def get_or_create_signing_secret(self, generate: Any) -> bytes:
+    def get_or_create_signing_secret(self, generate: Any) -> Any:
         """One secret for all machines; Dash's would go with the results after an hour."""
         self.client.set("glassbox:secret", generate(), nx=True)
         return self.client.get("glassbox:secret")

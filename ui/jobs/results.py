@@ -1,4 +1,4 @@
-"""Finished results, kept for an hour for whoever asks for the same: a lab is pure, so equal values give equal results."""
+"""Finished results, kept for an hour for whoever asks for the same: of a pure function, equal values, equal results."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def packed(value: Any) -> bytes:
     return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS, default=str)
 
 
-class Brief(Cache):  # type: ignore[misc]
+class Brief(Cache):
     """A disk cache in which nothing stays for good unless told so; Dash's manager would keep unread results forever."""
 
     def set(self, key: Any, value: Any, expire: float | None = KEEP, **others: Any) -> Any:
