@@ -301,7 +301,7 @@ def _start_problem(asked: Any) -> tuple[int, str] | None:
 
 
 def _signed(app: Dash, scope: Callable[[str | None], str], handle: str | None) -> str | None:
-    """What a handle of Dash's names, if this server has signed it; for any page load, so that a reload keeps the job."""
+    """What a handle of Dash's names, if this server has signed it; for any page load: a reload keeps the job."""
     return unsign(app._get_signing_secret(), scope(None), handle)
 
 

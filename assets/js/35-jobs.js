@@ -80,7 +80,8 @@
     let pause = EVERY;
     try {
       const response = await ask(lab, job, { cacheKey: job.cacheKey, job: job.job });
-      const news = response.status === 200 ? await response.json() : {};
+      if (response.status !== 200) throw new Error("no answer"); // the place where jobs stand in line is gone
+      const news = await response.json();
       heard = Date.now();
       if (lab.job !== job) return;
       if (news.response) { ended(lab, news.response[`${lab.id}-job`].data); return; }

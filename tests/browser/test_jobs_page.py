@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 from reader import Reader
 from served import served
@@ -95,6 +96,16 @@ def test_a_job_runs_tells_its_progress_and_shows_its_result(visit: Open) -> None
     assert reader.page.locator(f"#live #{LAB} [data-job=run]").is_visible()
     assert not reader.page.locator(f"#live #{LAB} progress").is_visible()
     assert not reader.problems
+
+
+def test_a_running_job_is_accessible_on_a_phone(visit: Open) -> None:
+    reader = visit("count.to=50&count.pause=0.3")
+    reader.page.set_viewport_size({"width": 360, "height": 740})
+    press(reader, "run")
+    until_words(reader, "of 50")
+    found = Axe().run(reader.page).response["violations"]
+    assert not [one["id"] for one in found], found
+    assert reader.run("() => document.documentElement.scrollWidth") <= 360
 
 
 def test_a_changed_control_starts_nothing_and_says_what_the_picture_shows(visit: Open) -> None:

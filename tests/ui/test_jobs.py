@@ -366,6 +366,18 @@ def test_as_many_jobs_run_as_leave_a_processor_free(local: str) -> None:
         page.stop(job)
 
 
+def test_a_job_that_nobody_asks_about_ends() -> None:
+    with served("demo_app:server", workers=2, DEMO_PATIENCE="2") as address:
+        page, next_one = Page(address), Page(address)
+        job = page.start({"to": 100, "pause": 0.2})
+        page.until_running(job)
+        [process] = children(address)
+        psutil.wait_procs([process], timeout=15)  # by itself: nobody asks the server anything
+        assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        assert page.look(job) == {"answer": {"gone": True}}
+        assert next_one.until_done(next_one.start({"to": 1, "pause": 0.0}))["picture"]
+
+
 def test_the_server_takes_its_jobs_and_its_folder_along() -> None:
     with served("demo_app:server", workers=2) as address:
         page = Page(address)
@@ -377,6 +389,39 @@ def test_the_server_takes_its_jobs_and_its_folder_along() -> None:
     psutil.wait_procs([process], timeout=5)
     assert not process.is_running()
     assert not folder.exists()
+
+
+# --- Redis ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not REDIS and os.environ.get("CI") != "true", reason="There is no redis-server.")
+def test_redis_and_celery_may_go_away(tmp_path: Path) -> None:
+    """Without a worker a waiting reader is told; without Redis hand-sized labs work and a job is not taken."""
+    with redis_server(tmp_path) as url, served("demo_app:server", workers=1, REDIS_URL=url, DEMO_NOBODY="2") as address:
+        page = Page(address)
+        job = page.start({"to": 2, "pause": 0.0})
+        assert page.look(job)["progress"] == {"before": 0}
+        assert page.until_done(job, 10)["error"] == jobs_line.NOBODY_RUNS
+        with celery_worker(url) as worker:
+            job = page.start({"to": 100, "pause": 0.2})
+            page.until_running(job)
+            for process in [*psutil.Process(worker.pid).children(recursive=True), psutil.Process(worker.pid)]:
+                process.kill()
+            assert page.until_done(job, 40)["error"] == jobs_line.LOST
+        assert page.get("/")[0] == 200
+        end_redis(url)
+        assert page.settings({"number": 4}, "demo-double")["sentence"] == "Twice is 8."
+        assert "picture" not in page.settings({"to": 3})
+        asked = {"values": {}, "reader": page.reader}
+        assert page.post("demo-count-job.data", "demo-count-run", asked)[0] == 204
+        assert page.get("/")[0] == 200
+
+
+def end_redis(url: str) -> None:
+    """Ends the Redis server at an address."""
+    import redis
+
+    redis.Redis.from_url(url).shutdown(nosave=True)
 
 
 # --- the line by itself -----------------------------------------------------------------------------------------------

@@ -153,10 +153,13 @@ class DiskJobs(InLine, DiskcacheManager):
         """Start what waits, as far as there is room."""
         self.processes = [process for process in self.processes if process.poll() is None]
         for job in self.line.start_next():
-            process = self._launch(job)
-            self.processes.append(process)
-            with contextlib.suppress(psutil.NoSuchProcess):
+            try:
+                process = self._launch(job)
+                self.processes.append(process)
                 self.line.change(job, pid=process.pid, born=psutil.Process(process.pid).create_time())
+            except (OSError, psutil.Error) as problem:  # no memory for one more, or it has ended at once
+                log.error("a job's process did not start: %s", type(problem).__name__)
+                self.line.end(job, LOST)
 
     def _launch(self, job: str) -> subprocess.Popen[bytes]:
         environment = {**os.environ, **dict.fromkeys(BLAS, "1"), "PYTHONPATH": os.pathsep.join(map(str, sys.path))}
