@@ -9,9 +9,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +41,17 @@ def served(app: str = "app:server", workers: int = 2, port: int = 0, **settings:
     finally:
         process.terminate()
         process.wait(timeout=15)
+
+
+def jobs_of(address: str) -> list[psutil.Process]:
+    """The living processes of long jobs that a server here has started."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        if "ui.jobs.process" not in (process.info["cmdline"] or []) or process.info["status"] == psutil.STATUS_ZOMBIE:
+            continue
+        with suppress(psutil.Error):
+            found += [process] * (process.environ().get("PORT") == address.rpartition(":")[2])
+    return found
 
 
 def free_port() -> int:

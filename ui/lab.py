@@ -30,7 +30,7 @@ from dash.development.base_component import Component
 from ui.controls import Control, Text
 from ui.figures import Picture
 from ui.jobs import managers, results
-from ui.jobs.line import Line
+from ui.jobs.line import ABANDONED, Line
 from ui.jobs.work import Long, Progress, Watch, follow, to_the_end
 from ui.mathml import mathml
 from ui.static import raw
@@ -283,7 +283,7 @@ def _follow(
     assert lab.long is not None
     started = time.perf_counter()
     if not line.start(job):
-        return {"error": "Nobody asked about the job any more."}
+        return {"error": ABANDONED}
 
     def told(progress: Progress) -> None:
         partly = _for_page(Shown(*progress.shown), started) if progress.shown else None

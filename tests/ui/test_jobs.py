@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 import numpy as np
 import psutil
 import pytest
-from served import ROOT, free_port, served
+from served import ROOT, free_port, jobs_of, served
 
 from ui.jobs import line as jobs_line
 from ui.jobs import managers, results, store
@@ -326,15 +326,6 @@ def test_two_readers_who_ask_the_same_have_a_job_each(page: Page) -> None:
 # --- processes of this machine ----------------------------------------------------------------------------------------
 
 
-def children(address: str) -> list[psutil.Process]:
-    """The processes of jobs, by what they were started with."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        if "ui.jobs.process" in (process.info["cmdline"] or []) and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process)
-    return [process for process in found if str(DEMO) in process.cmdline()]
-
-
 @pytest.fixture(scope="module")
 def local() -> Iterator[str]:
     with served("demo_app:server", workers=1) as address:
@@ -345,7 +336,7 @@ def test_a_job_is_a_process_of_low_priority_and_one_thread(local: str) -> None:
     page = Page(local)
     job = page.start({"to": 100, "pause": 0.2})
     page.until_running(job)
-    [process] = children(local)
+    [process] = jobs_of(local)
     assert process.nice() == 19
     assert process.environ()["OPENBLAS_NUM_THREADS"] == "1"
     page.stop(job)
@@ -361,7 +352,7 @@ def test_as_many_jobs_run_as_leave_a_processor_free(local: str) -> None:
     for page, job in zip(pages[: slots()], jobs[: slots()], strict=True):
         page.until_running(job)
     time.sleep(1)
-    assert len(children(local)) == slots()
+    assert len(jobs_of(local)) == slots()
     for page, job in zip(pages, jobs, strict=True):
         page.stop(job)
 
@@ -371,10 +362,12 @@ def test_a_job_that_nobody_asks_about_ends() -> None:
         page, next_one = Page(address), Page(address)
         job = page.start({"to": 100, "pause": 0.2})
         page.until_running(job)
-        [process] = children(address)
-        psutil.wait_procs([process], timeout=15)  # by itself: nobody asks the server anything
-        assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-        assert page.look(job) == {"answer": {"gone": True}}
+        [process] = jobs_of(address)
+        end = time.monotonic() + 15
+        while process in jobs_of(address):  # it ends by itself: nobody asks the server anything
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        assert page.look(job)["answer"]["error"] == jobs_line.ABANDONED
         assert next_one.until_done(next_one.start({"to": 1, "pause": 0.0}))["picture"]
 
 
@@ -382,7 +375,7 @@ def test_the_server_takes_its_jobs_and_its_folder_along() -> None:
     with served("demo_app:server", workers=2) as address:
         page = Page(address)
         page.until_running(page.start({"text": SECRET, "to": 100, "pause": 0.2}))
-        [process] = children(address)
+        [process] = jobs_of(address)
         folder = Path(process.cmdline()[-3])
         assert folder.is_dir()
         assert folder.stat().st_mode & 0o077 == 0

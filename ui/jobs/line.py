@@ -26,6 +26,7 @@ NOBODY = 30.0
 YOURS = "You have {n} long jobs already. Stop one of them, or wait until one is finished."
 FULL = "Too many long jobs are waiting already. Try again in a few minutes."
 LOST = "The job's process ended before the job was finished. Run it again; with smaller settings if it ends again."
+ABANDONED = "The job was ended because its page had not asked about it for a while. Run it again."
 NOBODY_RUNS = "Nobody runs long jobs at the moment: the machine that does does not answer. Try again later."
 
 Job = dict[str, Any]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ui.jobs.line import Line
+from ui.jobs.line import ABANDONED, Line
 
 GRACE = 5.0
 """Seconds that a job may take from one step to the next after its end was called; then its process is ended."""
@@ -71,7 +71,7 @@ class Watch(threading.Thread):
             self.line.beat(self.job)
             self.line.busy()
             if not self.line.wanted(self.job):
-                self.reason = "Nobody asks about the job any more."
+                self.reason = ABANDONED
         except Exception:  # the server has ended and taken its folder along, or Redis is gone
             self.reason = "The server has ended."
 
