@@ -23,7 +23,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet
 STAMPS := $(VENV)/.stamps
 
-.PHONY: help run test check bench lighthouse fonts lock clean
+.PHONY: help run worker test check bench lighthouse fonts lock clean
 
 help: ## Show this list
 	@echo "Glass Box: how a large language model works, by running one."
@@ -32,7 +32,7 @@ help: ## Show this list
 	@echo
 	@echo "Options: HOST=0.0.0.0 PORT=8051 make run; MODEL=0 make run starts without the real model."
 
-run: $(STAMPS)/app ## Install what is missing and serve the app on http://127.0.0.1:8050
+run: $(STAMPS)/app $(if $(REDIS_URL),$(STAMPS)/redis) ## Install what is missing and serve the app on http://127.0.0.1:8050
 ifneq ($(MODEL),0)
 	@$(MAKE) -s $(STAMPS)/model || echo "The real model could not be installed (see above); \
 	the app starts without it. The next 'make run' tries again."
@@ -40,11 +40,21 @@ endif
 	@echo "Starting Glass Box ..."
 	@exec $(VENV)/bin/gunicorn --config gunicorn.conf.py app:server
 
-test: $(STAMPS)/dev $(if $(filter-out 0,$(MODEL)),$(STAMPS)/model) ## Install what tests need (Chromium too) and run them all
+worker: $(STAMPS)/redis ## Run long jobs for web servers with the same REDIS_URL
+ifneq ($(MODEL),0)
+	@$(MAKE) -s $(STAMPS)/model || true
+endif
+	@exec $(VENV)/bin/celery --app ui.jobs.worker worker --concurrency $(or $(JOBS),1) --loglevel WARNING
+
+test: $(STAMPS)/dev $(if $(filter-out 0,$(MODEL)),$(STAMPS)/model) ## Install what tests need (Chromium and Redis too) and run them all
 	@without=(); \
 	if ! scripts/apt_install.sh chromium /usr/bin/chromium; then \
 	  if [ "$${CI:-}" = true ]; then echo "CI runs no tests without a browser."; exit 1; fi; \
 	  echo "The browser tests are skipped: there is no /usr/bin/chromium."; without+=(browser); \
+	fi; \
+	if ! scripts/apt_install.sh redis-server /usr/bin/redis-server; then \
+	  if [ "$${CI:-}" = true ]; then echo "CI runs no tests without Redis."; exit 1; fi; \
+	  echo "The tests of jobs over Redis are skipped: there is no /usr/bin/redis-server."; \
 	fi; \
 	if [ "$(MODEL)" = 0 ]; then echo "The real model's tests are skipped: MODEL=0."; without+=(model); fi; \
 	marks=$$(printf ' and not %s' "$${without[@]}"); [ $${#without[@]} -gt 0 ] || marks=''; \
@@ -68,7 +78,7 @@ fonts: ## Make assets/fonts again from their sources (only after changing script
 	@scripts/apt_install.sh fonts-liberation /usr/share/fonts/truetype/liberation/LiberationSerif-Regular.ttf
 	@.cache/fonts/venv/bin/python scripts/make_fonts.py
 
-lock: $(STAMPS)/venv ## Write constraints.txt again, after changing requirements.txt or requirements-dev.txt
+lock: $(STAMPS)/venv ## Write constraints.txt again, after changing a requirements file
 	@scripts/lock.sh
 
 clean: ## Remove everything that was installed or computed
@@ -86,7 +96,12 @@ $(STAMPS)/app: requirements.txt constraints.txt $(STAMPS)/venv
 	@$(PIP) -r requirements.txt -c constraints.txt
 	@touch $@
 
-$(STAMPS)/dev: requirements-dev.txt $(STAMPS)/app
+$(STAMPS)/redis: requirements-redis.txt $(STAMPS)/app
+	@echo "Installing what jobs over Redis need ..."
+	@$(PIP) -r requirements-redis.txt -c constraints.txt
+	@touch $@
+
+$(STAMPS)/dev: requirements-dev.txt requirements-redis.txt $(STAMPS)/app
 	@echo "Installing what the tests need ..."
 	@$(PIP) -r requirements-dev.txt -c constraints.txt
 	@touch $@

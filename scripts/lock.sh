@@ -8,7 +8,7 @@ trap 'rm -rf "$fresh"' EXIT
 .venv/bin/python -m venv "$fresh"
 "$fresh/bin/python" -m pip install --quiet -r requirements-dev.txt
 {
-  echo "# Every package that requirements.txt and requirements-dev.txt bring in, for pip's -c. Made by \`make lock\`."
+  echo "# Every package that requirements.txt, requirements-redis.txt and requirements-dev.txt bring in, for pip's -c. Made by \`make lock\`."
   "$fresh/bin/python" -m pip freeze --exclude pip --exclude setuptools
 } >constraints.txt
 echo "constraints.txt: $(grep -c == constraints.txt) packages"

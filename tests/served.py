@@ -9,9 +9,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from playwright.sync_api import Browser, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,13 +24,11 @@ ARGUMENTS = [
 
 
 @contextmanager
-def served(app: str = "app:server", workers: int = 2) -> Iterator[str]:
+def served(app: str = "app:server", workers: int = 2, port: int = 0, **settings: str) -> Iterator[str]:
     """Serve `app` with the project's own gunicorn configuration on a free port; gives its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = port or free_port()
     path = os.pathsep.join((str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "benchmarks")))
-    environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port), "WEB_CONCURRENCY": str(workers)}
+    environment = {**os.environ, "HOST": "127.0.0.1", "PORT": str(port), "WEB_CONCURRENCY": str(workers), **settings}
     process = subprocess.Popen(
         [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", app],
         cwd=ROOT,
@@ -42,6 +41,23 @@ def served(app: str = "app:server", workers: int = 2) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(timeout=15)
+
+
+def jobs_of(address: str) -> list[psutil.Process]:
+    """The living processes of long jobs that a server here has started."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        if "ui.jobs.process" not in (process.info["cmdline"] or []) or process.info["status"] == psutil.STATUS_ZOMBIE:
+            continue
+        with suppress(psutil.Error):
+            found += [process] * (process.environ().get("PORT") == address.rpartition(":")[2])
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _wait(address: str, process: subprocess.Popen[bytes]) -> None:

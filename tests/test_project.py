@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import runpy
 import subprocess
@@ -15,7 +16,10 @@ import plotly.offline
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "requirements-model.txt", "constraints.txt")
+REQUIREMENTS = (
+    *("requirements.txt", "requirements-dev.txt", "requirements-model.txt"),
+    *("requirements-redis.txt", "constraints.txt"),
+)
 TEXT = {".py", ".md", ".toml", ".txt", ".css", ".js", ".sh", ".yaml", ".yml", ".html", ".svg", ".json", ""}
 
 
@@ -77,13 +81,13 @@ def test_the_model_is_pinned_by_hash() -> None:
 
 
 def test_constraints_agree_with_requirements() -> None:
-    direct = pins("requirements.txt") | pins("requirements-dev.txt")
+    direct = pins("requirements.txt") | pins("requirements-dev.txt") | pins("requirements-redis.txt")
     locked = pins("constraints.txt")
     assert {name: locked.get(name) for name in direct} == direct
 
 
 def test_tests_run_on_the_pinned_versions() -> None:
-    direct = pins("requirements.txt") | pins("requirements-dev.txt")
+    direct = pins("requirements.txt") | pins("requirements-dev.txt") | pins("requirements-redis.txt")
     assert {name: version(name) for name in direct} == direct
 
 
@@ -97,6 +101,7 @@ ALLOWED = {
         *("engine", "ui", "numpy", "dash", "dash_bootstrap_components", "plotly", "orjson", "cachetools", "jaxtyping"),
         *("flask", "flask_compress", "flask_talisman", "werkzeug", "brotli"),
         *("markdown_it", "mdit_py_plugins", "latex2mathml", "pygments"),
+        *("diskcache", "psutil", "celery", "redis"),
     },
     "pages": {"engine", "ui", "pages", "numpy", "dash", "dash_bootstrap_components", "plotly", "orjson", "jaxtyping"},
 }
@@ -132,11 +137,19 @@ def test_imports_point_one_way(part: str) -> None:
     assert not wrong
 
 
+def test_the_app_starts_without_what_only_redis_needs() -> None:
+    """Celery and its company are imported where REDIS_URL is set, and nowhere else."""
+    code = "import sys; sys.modules.update(celery=None, redis=None); import app; print(app.app._background_manager)"
+    environment = {name: value for name, value in os.environ.items() if name != "REDIS_URL"}
+    started = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert "DiskJobs" in started.stdout, started.stderr
+
+
 def test_what_the_app_imports_is_a_direct_requirement() -> None:
     owners = packages_distributions()
     named = {name.partition(".")[0] for paths in PARTS.values() for path in paths for name in imports(path)}
     foreign = named - sys.stdlib_module_names - {"engine", "ui", "pages"}
-    required = set(pins("requirements.txt"))
+    required = set(pins("requirements.txt") | pins("requirements-redis.txt"))
     assert {name for name in foreign if not required & {canonical(owner) for owner in owners.get(name, [])}} == set()
 
 

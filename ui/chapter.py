@@ -16,6 +16,7 @@ from dash.development.base_component import Component
 
 from ui import lab as labs
 from ui.controls import Control
+from ui.jobs.work import Long
 from ui.lab import Lab, Preset
 from ui.prose import Section, function_html, inline, sections
 from ui.static import raw
@@ -97,6 +98,7 @@ class Chapter:
         real: bool = False,
         height: int = 200,
         cached: bool = True,
+        long: Long | None = None,
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare a lab and give the function back unchanged, so that a test calls it without Dash."""
 
@@ -114,6 +116,7 @@ class Chapter:
                 real=real,
                 height=height,
                 cached=cached,
+                long=long,
             )
             labs.register(declared)
             self.labs[name] = declared

@@ -29,6 +29,9 @@ from dash.development.base_component import Component
 
 from ui.controls import Control, Text
 from ui.figures import Picture
+from ui.jobs import managers, results
+from ui.jobs.line import ABANDONED, Line
+from ui.jobs.work import Long, Progress, Watch, follow, to_the_end
 from ui.mathml import mathml
 from ui.static import raw
 
@@ -86,6 +89,8 @@ class Lab:
     height: int = 200
     cached: bool = True
     """False for what measures time: each look computes again."""
+    long: Long | None = None
+    """A job: the function is a generator, which the reader starts, watches and stops."""
     by_name: dict[str, Control] = field(init=False, default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -131,9 +136,15 @@ class Lab:
         return urlencode(changed)
 
 
-def compute(lab: Lab, raw_values: Mapping[str, Any]) -> dict[str, Any]:
-    """Run the lab on whatever was sent -> what the page shows, as plain JSON values. Never raises."""
+def compute(lab: Lab, raw_values: Mapping[str, Any], *, wait: bool = False) -> dict[str, Any]:
+    """Run the lab on whatever was sent -> what the page shows, as plain JSON values. Never raises.
+
+    Of a long lab: what a finished job has left for these values, or no picture; `wait` runs it here and now.
+    """
     values, notes = lab.clean(raw_values)
+    if lab.long and not wait:
+        kept = results.kept(result_key(lab, values))
+        return {**(kept["shown"] if kept else {}), "values": values, "notes": notes}
     try:
         shown = (_cached_run if lab.cached else _run)(lab, values)
     except ReaderError as problem:
@@ -145,7 +156,16 @@ def compute(lab: Lab, raw_values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _run(lab: Lab, values: Mapping[str, Any]) -> dict[str, Any]:
     started = time.perf_counter()
-    shown = Shown(*lab.function(**values))
+    return _for_page(_shown(lab, values), started)
+
+
+def _shown(lab: Lab, values: Mapping[str, Any]) -> Shown:
+    found = lab.function(**values)
+    return Shown(*(to_the_end(found) if lab.long else found))
+
+
+def _for_page(shown: Shown, started: float) -> dict[str, Any]:
+    """What the page shows of a result, and how long it took since `started`."""
     return {
         "picture": shown.picture,
         "sentence": shown.sentence,
@@ -184,10 +204,17 @@ def is_sentence(text: str) -> bool:
     return text.endswith((".", "?")) and " " in text and "\n" not in text
 
 
-def data_of(lab: Lab, raw_values: Mapping[str, Any]) -> dict[str, Any]:
-    """The unrounded arrays behind the picture. Raises what the lab raises."""
+def data_of(lab: Lab, raw_values: Mapping[str, Any], *, wait: bool = False) -> dict[str, Any]:
+    """The unrounded arrays behind the picture. Raises what the lab raises; of a long lab, what its job has left."""
     values, _ = lab.clean(raw_values)
-    return dict(Shown(*lab.function(**values)).data)
+    if not lab.long or wait:
+        return dict(_shown(lab, values).data)
+    kept = results.kept(result_key(lab, values))
+    if kept is None:
+        raise ReaderError("Run the lab with these settings first; its numbers are then kept for an hour.")
+    if kept["data"] is None:
+        raise ReaderError("These numbers are too many to keep. The code drawer says how to compute them.")
+    return dict(kept["data"])
 
 
 def as_json(lab: Lab, values: Mapping[str, Any], data: Mapping[str, Any]) -> bytes:
@@ -223,6 +250,74 @@ def snippet(lab: Lab, values: Mapping[str, Any]) -> str:
     return textwrap.dedent(lab.snippet).strip().format(**values)
 
 
+# --- long labs ------------------------------------------------------------------------------------------------------
+
+
+def result_key(lab: Lab, values: Mapping[str, Any]) -> str:
+    return results.key_of(lab.id, (lab.function, *lab.runs), values)
+
+
+def run_job(lab: Lab, asked: Mapping[str, Any], tell: Callable[[Any], Any]) -> dict[str, Any]:
+    """In the job's process: run a long lab on whatever was sent, telling its progress -> its answer. Never raises."""
+    manager, job = managers.CURRENT, asked["job"]
+    assert manager is not None
+    values, notes = lab.clean(asked["values"])
+    key = result_key(lab, values)
+    try:
+        kept = results.kept(key)
+        shown = kept["shown"] if kept else _follow(lab, values, manager.line, job, key, tell, manager.answer)
+    except Exception as problem:
+        shown = {"error": _for_readers(lab, problem)}
+    return {**shown, "values": values, "notes": notes}
+
+
+def _follow(
+    lab: Lab,
+    values: dict[str, Any],
+    line: Line,
+    job: str,
+    key: str,
+    tell: Callable[[Any], Any],
+    answer: Callable[[str, Any], None],
+) -> dict[str, Any]:
+    assert lab.long is not None
+    started = time.perf_counter()
+    if not line.start(job):
+        return {"error": ABANDONED}
+
+    def told(progress: Progress) -> None:
+        partly = _for_page(Shown(*progress.shown), started) if progress.shown else None
+        tell([results.plain({"share": progress.share, "words": progress.words, "shown": partly})])
+
+    watch = Watch(line, job, lab.long.seconds, lambda why: answer(job, {"error": why}))
+    watch.start()
+    try:
+        result, ended = follow(lab.function(**values), watch, told)
+    finally:
+        watch.finished.set()
+    if ended:
+        return {"error": ended}
+    shown = results.plain(_for_page(Shown(*result), started))
+    results.keep(key, shown, Shown(*result).data)
+    return shown
+
+
+def register_job(lab: Lab) -> None:
+    """Make the callbacks of a long lab's job; assets/js/35-jobs.js calls them as Dash's renderer would."""
+
+    @callback(
+        Output(f"{lab.id}-job", "data"),
+        Input(f"{lab.id}-run", "data"),
+        background=True,
+        interval=500,
+        progress=[Output(f"{lab.id}-progress", "data")],
+        cancel=[Input(f"{lab.id}-stop", "data")],
+        prevent_initial_call=True,
+    )
+    def job(tell: Callable[[Any], Any], asked: dict[str, Any]) -> dict[str, Any]:
+        return run_job(lab, asked, tell)
+
+
 # --- the lab on the page -------------------------------------------------------------------------------------------
 
 
@@ -240,6 +335,9 @@ def register(lab: Lab) -> None:
     def answer(asked: Any) -> dict[str, Any]:
         sent = asked.get("values") if isinstance(asked, dict) else None
         return compute(lab, sent if isinstance(sent, dict) else {})
+
+    if lab.long:
+        register_job(lab)
 
 
 def first_answer(lab: Lab, query: Mapping[str, Any]) -> dict[str, Any]:
@@ -275,6 +373,7 @@ def declaration(lab: Lab) -> dict[str, Any]:
         "controls": {control.name: lab.key(control.name) for control in lab.all_controls},
         "defaults": lab.defaults(),
         "real": lab.real,
+        "long": {"takes": lab.long.takes or f"at most {lab.long.seconds:.0f} seconds"} if lab.long else None,
     }
 
 
@@ -309,7 +408,7 @@ def _stage(lab: Lab, answer: Mapping[str, Any]) -> str:
         '<button type="button" data-tool="picture">Picture</button>'
     )
     return (
-        f'<div class="lab-message" role="status">{message}</div>'
+        f'{_JOB if lab.long else ""}<div class="lab-message" role="status">{message}</div>'
         f'<figure class="lab-figure" style="min-height:{lab.height}px">'
         '<div class="picture"></div>'
         f'<figcaption class="lab-sentence" aria-live="polite">{sentence}</figcaption></figure>'
@@ -318,6 +417,14 @@ def _stage(lab: Lab, answer: Mapping[str, Any]) -> str:
         '<span class="lab-time"></span></div>'
         f'<div class="lab-code" hidden></div>'
     )
+
+
+_JOB = (
+    '<div class="lab-job"><button type="button" data-job="run">Run</button>'
+    '<button type="button" data-job="stop" hidden>Stop</button>'
+    '<progress max="1" aria-label="Progress" hidden></progress><span class="job-words" role="status"></span></div>'
+)
+"""Of a long lab: how it is started and stopped, and how far it is."""
 
 
 def escape_all(*texts: str) -> list[str]:

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import mimetypes
 import re
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from typing import Any
 import dash
 from cachetools import LRUCache
 from dash import Dash, html
+from dash._callback_signing import cache_scope, job_scope, unsign
 from flask import Flask, Response, abort, jsonify, request
 from flask_compress import Compress
 from flask_talisman import Talisman
+from werkzeug.datastructures import MultiDict
 
 from ui import lab as labs
 from ui.chapter import BOOK
+from ui.jobs.managers import open_manager
 from ui.prose import code_html, function_html
 from ui.shell import page_html
 
@@ -84,6 +88,7 @@ class Server(Flask):
 def create_app(pages: Path) -> GlassBox:
     """Build the app from the chapters in `pages`, and warm it up before it serves."""
     BOOK.load(pages)
+    jobs = open_manager(pages)
     server = Server("glassbox", static_folder=None)
     server.config.update(
         MAX_CONTENT_LENGTH=MAX_BODY,
@@ -116,6 +121,7 @@ def create_app(pages: Path) -> GlassBox:
         on_error=_callback_failed,
         health_endpoint="healthz",
         eager_loading=False,
+        background_callback_manager=jobs,
     )
     app.layout = html.Div(dash.page_container)
     _install_routes(app)
@@ -134,6 +140,7 @@ def create_app(pages: Path) -> GlassBox:
     _warm(app)
     # Hashes exist only now: Pages adds an inline callback of its own on the first request.
     talisman.content_security_policy["script-src"] = ["'self'", *app.csp_hashes()]
+    jobs.close()  # worker processes open their own
     return app
 
 
@@ -243,7 +250,7 @@ def _install_guard(app: Dash) -> None:
             body = request.get_json(silent=True)
         except RecursionError:
             body = None
-        problem = callback_problem(app, body)
+        problem = callback_problem(app, body) or job_problem(app, body, request.args)
         return None if problem is None else (jsonify(error=problem[1]), problem[0])
 
 
@@ -264,6 +271,38 @@ def callback_problem(app: Dash, body: Any) -> tuple[int, str] | None:
     if not isinstance(changed, list) or not all(isinstance(name, str) for name in changed):
         return 400, "changedPropIds must be a list of names"
     return None
+
+
+def job_problem(app: Dash, body: Any, handles: MultiDict[str, str]) -> tuple[int, str] | None:
+    """(status, what is wrong) with a callback request that concerns a job, or None.
+
+    The handles in the address are signed by the server: who has them has started the job.
+    """
+    output = body["output"]
+    if not all(handle.isascii() for _, handle in handles.items(multi=True)):
+        return 404, "there is no such job"  # Dash cannot compare such a signature, and would fail
+    if app.callback_map[output].get("background"):
+        if "cacheKey" in handles or "job" in handles:
+            named = {_signed(app, cache_scope, handles.get("cacheKey")), _signed(app, job_scope, handles.get("job"))}
+            return None if len(named) == 1 and None not in named else (404, "there is no such job")
+        return _start_problem(body["inputs"][0].get("value"))
+    if output.endswith("-stop.id") and _signed(app, job_scope, handles.get("cancelJob")) is None:
+        return 404, "there is no such job"
+    return None
+
+
+def _start_problem(asked: Any) -> tuple[int, str] | None:
+    """What starts a job is {values, reader}; the reader's name is 32 hexadecimal digits that the browser has drawn."""
+    if not isinstance(asked, dict) or not isinstance(asked.get("values"), dict):
+        return 400, "an object with values is expected"
+    if not isinstance(asked.get("reader"), str) or not re.fullmatch(r"[0-9a-f]{32}", asked["reader"]):
+        return 400, "a reader's name is expected"
+    return None
+
+
+def _signed(app: Dash, scope: Callable[[str | None], str], handle: str | None) -> str | None:
+    """What a handle of Dash's names, if this server has signed it; for any page load: a reload keeps the job."""
+    return unsign(app._get_signing_secret(), scope(None), handle)
 
 
 def _same_shape(sent: Any, declared: list[dict[str, Any]]) -> bool:

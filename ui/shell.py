@@ -15,8 +15,8 @@ from ui.static import to_html
 SITE = "Glass Box"
 TAGLINE = "How a large language model works, explained by running one."
 PRIVACY = (
-    "What you type goes to the server that computes it and nowhere else. It is not logged, and kept only in memory "
-    "for a while, so that a second look is quick. No cookies, no accounts, no analytics."
+    "What you type goes to the server that computes it and nowhere else. It is not logged, and kept only for a while, "
+    "at most an hour for a long job, so that a second look is quick. No cookies, no accounts, no analytics."
 )
 
 

@@ -100,15 +100,17 @@
 
   // One Dash callback, called with the renderer's own request but without its two passes through the page's state,
   // which cost a dragged slider more than the server does. Resolves with the new value of the callback's output.
-  G.call = async function (to, from, value) {
-    const property = "data", [output, input] = [`${to}.${property}`, `${from}.${property}`];
-    const response = await fetch("/_dash-update-component", {
+  G.call = async (to, from, value) => (await (await G.post(to, "data", from, value)).json()).response[to].data;
+
+  // The request itself; `handles` name a job. An answer other than 200 is an error with its status, except 204: no news.
+  G.post = async function (to, property, from, value, handles) {
+    const response = await fetch("/_dash-update-component" + (handles ? "?" + new URLSearchParams(handles) : ""), {
       method: "POST",
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ output, outputs: { id: to, property }, inputs: [{ id: from, property, value }], changedPropIds: [input] }),
+      body: JSON.stringify({ output: `${to}.${property}`, outputs: { id: to, property }, inputs: [{ id: from, property: "data", value }], changedPropIds: [`${from}.data`] }),
     });
-    if (response.status !== 200) throw new Error(String(response.status));
-    return (await response.json()).response[to][property];
+    if (response.status !== 200 && !(handles && response.status === 204)) throw new Error(String(response.status));
+    return response;
   };
 
   // At most one request of a lab is in flight; what the reader does meanwhile waits as one newest value.
@@ -149,7 +151,8 @@
     find("lab-message").textContent = answer.error || "";
     section.classList.toggle("failed", !!answer.error);
     section.classList.remove("unseen");
-    if (answer.error) return;
+    if (lab.long) G.jobAnswered(lab, answer);
+    if (answer.error || !answer.picture) return;
     lab.shown = answer;
     G.limit(lab);
     lab.named = {};
@@ -158,11 +161,13 @@
     G.rich(find("lab-sentence"), answer.sentence);
     const formula = find("lab-formula");
     if (formula._latex !== answer.formula) { formula.innerHTML = answer.formula; formula._latex = answer.formula; }
-    find("lab-time").textContent = answer.ms === undefined ? "" : `computed in ${answer.ms < 10 ? answer.ms.toFixed(1) : Math.round(answer.ms)} ms`;
+    find("lab-time").textContent = answer.ms === undefined ? "" : `computed in ${duration(answer.ms)}`;
     // The picture's text alternative is the sentence that says what it shows now.
     stage.setAttribute("aria-label", G.plain(answer.sentence));
     stage.setAttribute("role", "group");
   };
+
+  const duration = (ms) => (ms < 10 ? ms.toFixed(1) + " ms" : ms < 10000 ? Math.round(ms) + " ms" : Math.round(ms / 1000) + " s");
 
   // Beside each control: what was wrong with its value, and what was done instead.
   G.showNotes = function (lab, notes) {

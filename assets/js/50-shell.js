@@ -78,6 +78,7 @@
       if (!lab.turn) G.showNotes(lab, lab.first.notes);
       if (!lab.first.picture && !lab.first.error) whenSeen(lab);
     }
+    G.resumeJobs();
     G.watchEnd();
     G.rememberLink();
     document.documentElement.dataset.ready = "1";

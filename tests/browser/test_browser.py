@@ -33,12 +33,12 @@ Read = Callable[..., Reader]
 
 
 def working(chapter: Chapter) -> list[Lab]:
-    """The page's labs in order, those of the real model only where it is installed."""
-    return [lab for lab in chapter.placed_labs if MODEL or not lab.real]
+    """The page's labs in order that answer by themselves, those of the real model only where it is installed."""
+    return [lab for lab in chapter.placed_labs if not lab.long and (MODEL or not lab.real)]
 
 
 def hand_sized(path: str) -> list[Lab]:
-    return [lab for lab in WRITTEN[path].placed_labs if not lab.real and lab.cached]
+    return [lab for lab in WRITTEN[path].placed_labs if not lab.real and lab.cached and not lab.long]
 
 
 def a_slider(*, steps: int) -> tuple[str, Lab, Slider]:
