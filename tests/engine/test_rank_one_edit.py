@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import plain_llama as plain
 import pytest
 from tiny_model import CONFIG
 
@@ -107,7 +108,7 @@ def test_running_the_rest_gives_what_the_whole_run_gives():
     """With a change of nothing it is the model; with a change, a second implementation in loops."""
     model, ids = tiny(), [5, 17, 60, 2, 33]
     trace = model.trace(ids)
-    plain = softmax(trace["logits"][-1])[9]
+    now = softmax(trace["logits"][-1])[9]
     assert float(new_answer_loss(model, trace, 1, 2, 9, np.zeros(32))) == pytest.approx(-np.log(now), rel=1e-9)
     change = rng.normal(size=32)
     moved = trace["blk.1.resid"] + np.outer(np.arange(5) == 2, change)
