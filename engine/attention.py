@@ -62,6 +62,19 @@ def causal_mask(queries: int, keys: int) -> Bool[Array, "T S"]:
     return np.arange(keys) <= np.arange(keys - queries, keys)[:, None]
 
 
+def window_mask(queries: int, keys: int, width: int, sinks: int = 0) -> Bool[Array, "T S"]:
+    """True for the last `width` keys up to each query, itself included, and for the first `sinks` keys of the text.
+
+    What comes after the query is the causal mask's business. Sources: sliding windows in Beltagy et al. 2020,
+    arXiv:2004.05150, and Mistral 7B, arXiv:2310.06825; first tokens kept as sinks in Xiao et al. 2023,
+    arXiv:2309.17453. Raises ValueError for a window that would not even hold the query's own position.
+    """
+    if width < 1:
+        raise ValueError(f"A window holds at least the token itself, not {width} tokens.")
+    key, query = np.arange(keys), np.arange(keys - queries, keys)[:, None]
+    return (key > query - width) | (key < sinks)
+
+
 @dataclass(frozen=True)
 class Cost:
     """Arithmetic (multiplications and additions) and memory of one layer's attention over T tokens."""

@@ -11,13 +11,14 @@ arXiv:2202.05262.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
 
 from engine.arrays import Array
+from engine.attention import window_mask
 from engine.ledger import Config
 from engine.rope import rotate
 
@@ -156,3 +157,21 @@ def other_rope(config: Config, **arguments: Any) -> Edit:
         return lambda value, seen: rotate(seen[raw], seen["positions"], **arguments)
 
     return {f"blk.{i}.attn.{name}": turned(f"blk.{i}.attn.{name}_raw") for i in range(config.layers) for name in "qk"}
+
+
+def sliding_window(config: Config, widths: int | Sequence[int], sinks: int = 0) -> Edit:
+    """Attention that reaches back over `widths` keys only, in all blocks, and to the first `sinks` tokens of the text.
+
+    Several widths are for a batch: text i gets widths[i]. With a cache, keys outside the window stay in it unread,
+    which gives the same numbers as throwing them away. Raises ValueError for a width below 1.
+    """
+
+    def limited(scores: Any, seen: Seen) -> Any:
+        queries, keys = scores.shape[-2:]
+        if isinstance(widths, int):
+            visible = window_mask(queries, keys, widths, sinks)
+        else:
+            visible = np.stack([window_mask(queries, keys, width, sinks) for width in widths])[:, None]
+        return np.where(visible, scores, np.float32(-np.inf))
+
+    return {f"blk.{i}.attn.scores": limited for i in range(config.layers)}

@@ -298,6 +298,45 @@
     G.explain(node, node._cursor[0], node._cursor[1], node._picture);
   }
 
+  // ---- places: a grid, each in one of a few states ------------------------------------------------------------------
+
+  G.painters.places = function (node, p) {
+    titled(node, p);
+    const R = p.values.length, C = Math.max(0, ...p.values.map((line) => line.length));
+    if (reshaped(node, R, C, p.rows, p.columns, p.legend, p.title)) buildPlaces(node, p, R, C);
+    for (let i = 0; i < R; i++) for (let j = 0; j < C; j++) {
+      const now = p.values[i][j] || {}, cell = node._cells[i][j], kind = "place" + (now.state ? " is-" + now.state : "");
+      if (cell.textContent !== (now.text || "")) cell.textContent = now.text || "";
+      if (cell.className !== kind && cell.className !== kind + " lit") cell.className = kind;
+      if (now.key) cell.dataset.key = now.key; else delete cell.dataset.key;
+      if (now.note) cell.setAttribute("aria-label", now.note); else cell.removeAttribute("aria-label");
+    }
+  };
+
+  function buildPlaces(node, p, R, C) {
+    const table = el("table", { class: "places" }), tbody = el("tbody");
+    if (p.columns) table.append(el("thead", {}, el("tr", {}, p.rows ? el("td", { class: "corner" }) : null, ...p.columns.map((name) => el("th", { scope: "col" }, G.visible(name))))));
+    node._cells = [];
+    for (let i = 0; i < R; i++) {
+      const line = el("tr", {}, p.rows ? el("th", { scope: "row" }, p.rows[i]) : null);
+      node._cells.push(Array.from({ length: C }, (_, j) => el("td", { class: "place", tabindex: i + j ? -1 : 0, "data-i": i, "data-j": j })));
+      line.append(...node._cells[i]);
+      tbody.append(line);
+    }
+    table.append(tbody);
+    table.setAttribute("aria-label", p.title);
+    const legend = el("div", { class: "legend" }, ...(p.legend || []).map(([state, words]) => el("span", {}, el("i", { class: "place is-" + state }), words)));
+    body(node).replaceChildren(el("div", { class: "scroll" }, table), legend);
+    G.listen(node, { pointerover: notePlace, focusin: notePlace, pointerleave: leave, focusout: leave, keydown: arrows });
+  }
+
+  function notePlace(event) {
+    const cell = event.target.closest("td[data-i]"), node = event.currentTarget;
+    if (!cell) return;
+    node._lab.explain(cell.getAttribute("aria-label") || "");
+    G.light(node._lab, cell.dataset.key || null);
+  }
+
   // ---- thumbnails: many small attention maps on one canvas -----------------------------------------------------------
 
   const LEVEL = Object.fromEntries([..."ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"].map((c, i) => [c, i]));

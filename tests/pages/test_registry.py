@@ -201,10 +201,17 @@ def test_a_lab_answers_at_the_edges_of_its_controls(lab: Lab) -> None:
 @each_lab
 def test_a_lab_answers_whatever_is_sent(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     """One control at a time, then all at once. None of it is an accident of the lab's own: nothing is logged."""
+    measured = set()
     for junk in GARBAGE:
-        for control in lab.all_controls:
-            check(lab, labs.compute(lab, {control.name: junk}))
-        check(lab, labs.compute(lab, {control.name: junk for control in lab.all_controls}))
+        for names in [
+            *([control.name] for control in lab.all_controls),
+            [control.name for control in lab.all_controls],
+        ]:
+            sent = dict.fromkeys(names, junk)
+            came_to = json.dumps(lab.clean(sent)[0], sort_keys=True)
+            if lab.cached or came_to not in measured:  # what measures time would run anew for the same values
+                check(lab, labs.compute(lab, sent))
+            measured.add(came_to)
     assert not caplog.records, [record.getMessage() for record in caplog.records]
 
 

@@ -143,3 +143,10 @@ def test_cells_can_name_their_quantity_and_shares_stay_shares() -> None:
 def test_bars_write_their_numbers_unless_told_otherwise() -> None:
     assert "written" not in figures.bars(["a"], [1.0], title="", tensor="logits")
     assert figures.bars(["a"], [1.0], title="", tensor="logits", texts=["one"])["written"] == ["one"]
+
+
+def test_places_send_only_what_they_have() -> None:
+    picture = figures.places([[{"state": "new", "text": "A", "note": ""}, {}]], title="Memory", tensor="k", rows=["0"])
+    assert picture["values"] == [[{"state": "new", "text": "A"}, {}]]
+    assert "columns" not in picture
+    assert "legend" not in picture

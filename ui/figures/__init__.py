@@ -102,6 +102,31 @@ def matrix(
     )
 
 
+def places(
+    values: Sequence[Sequence[dict[str, Any]]],
+    *,
+    title: str,
+    tensor: str,
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    legend: Sequence[tuple[str, str]] = (),
+) -> Picture:
+    """A grid of places, each in one of a few states: {state, text, note, key}; the legend says what a state means.
+
+    States: "new" (filled), "again" (filled and hatched), "read" (tinted), "waste" (hatched), "free" (an empty place),
+    "gap" (a narrow space) and "" (no place at all). Hovering writes a cell's `note` below the picture.
+    """
+    return _without_empty(
+        kind="places",
+        title=title,
+        tensor=tensor,
+        values=[[{name: part for name, part in cell.items() if part != ""} for cell in line] for line in values],
+        rows=list(rows),
+        columns=list(columns),
+        legend=[list(line) for line in legend],
+    )
+
+
 def heads_map(
     values: Any, *, title: str, pick: Sequence[str], picked: Sequence[int], limit: float | None = None
 ) -> Picture:
