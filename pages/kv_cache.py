@@ -392,6 +392,11 @@ LONGEST, ROW = 24, 12
 COUNT = 12
 
 
+def given_out(policy: str, **other: Any) -> dict[str, Any]:
+    """Settings of the simulation."""
+    return {"policy": policy, "step": 8, "block": "4", "room": 72, "seed": 2, **other}
+
+
 @chapter.lab(
     "paging",
     title="Twelve readers, one memory",
@@ -416,11 +421,11 @@ COUNT = 12
     """,
     provenance="A simulation: requests drawn with the seed, every step computed by the engine",
     presets=[
-        Preset("One at a time", {"policy": "one at a time", "step": 8}, "The others wait for the slowest."),
-        Preset("Reserved", {"policy": "reserved", "step": 8}, "Hatched: kept free for words that may never come."),
-        Preset("Paged", {"policy": "paged", "step": 8}, "Same requests, same memory: twice as many inside."),
-        Preset("Thrown out", {"policy": "paged", "room": 48, "step": 7}, "Too little memory: somebody must go."),
-        Preset("Blocks too large", {"policy": "paged", "block": "12", "step": 8}, "Half of every last block is empty."),
+        Preset("One at a time", given_out("one at a time"), "The others wait for the slowest."),
+        Preset("Reserved", given_out("reserved"), "Hatched: kept free for words that may never come."),
+        Preset("Paged", given_out("paged"), "Same requests, same memory: nearly twice as many inside."),
+        Preset("Thrown out", given_out("paged", room=48, step=7), "Too little memory: somebody must go."),
+        Preset("Blocks too large", given_out("paged", block="12"), "Half of every last block is empty."),
     ],
     height=775,
 )  # fmt: skip
@@ -532,6 +537,8 @@ def _what_happens(found: paging.Simulation, step: int) -> str:
     gone = [name for name in moment.finished if name not in before.finished]
     inside_now = f"{len(moment.running)} readers are" if len(moment.running) != 1 else "1 reader is"
     said = [f"Step {step}: {inside_now} in the memory, and everyone inside gets a token a step."]
+    if step and not moment.running:
+        said = [f"Step {step}: the memory is empty again."]
     if step == 0:
         said = ["Step 0: the memory is empty."]
     if came:
