@@ -58,7 +58,7 @@ test: $(STAMPS)/dev $(if $(filter-out 0,$(MODEL)),$(STAMPS)/model) ## Install wh
 	fi; \
 	if [ "$(MODEL)" = 0 ]; then echo "The real model's tests are skipped: MODEL=0."; without+=(model); fi; \
 	marks=$$(printf ' and not %s' "$${without[@]}"); [ $${#without[@]} -gt 0 ] || marks=''; \
-	$(PY) -m pytest $${marks:+-m "$${marks# and }"} $(ARGS)
+	$(PY) -m pytest -n auto --dist worksteal $${marks:+-m "$${marks# and }"} $(ARGS)
 
 check: $(STAMPS)/dev ## Lint, formatting, types
 	@$(VENV)/bin/ruff check .

@@ -29,7 +29,7 @@ def room_for_runs() -> None:
     """Every lab meets the same awkward sentences: runs of the model are kept long enough for all of them."""
     from engine import model
 
-    model.TRACE_BYTES = 3 * 2**30
+    model.TRACE_BYTES = 2**30
 
 
 @pytest.fixture(scope="session")

@@ -198,11 +198,17 @@ def test_a_lab_answers_at_the_edges_of_its_controls(lab: Lab) -> None:
             assert shown["values"] == values
 
 
+def garbage_for(lab: Lab) -> list[Any]:
+    """All of it; of the texts a real-model lab gets every fourth, the next lab the next ones: each runs the model."""
+    share = sorted(name for name in LABS if LABS[name].real).index(lab.id) % 4 if lab.real else None
+    return GARBAGE if share is None else AWKWARD_VALUES + AWKWARD_TEXT[share::4]
+
+
 @each_lab
 def test_a_lab_answers_whatever_is_sent(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     """One control at a time, then all at once. None of it is an accident of the lab's own: nothing is logged."""
     measured = set()
-    for junk in GARBAGE:
+    for junk in garbage_for(lab):
         for names in [
             *([control.name] for control in lab.all_controls),
             [control.name for control in lab.all_controls],
