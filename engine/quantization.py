@@ -245,14 +245,14 @@ class Scheme:
     """How weights are stored: bits a code, and what each group of them needs beside."""
 
     name: str
-    bits: float
+    bits: int
     group: int = 0  # 0: no groups, nothing beside
-    beside: float = 0  # bits of scale and minimum a group
+    beside: int | float = 0  # bits of scale and minimum a group
 
     @property
     def bits_per_weight(self) -> float:
         """Everything counted."""
-        return self.bits + (self.beside / self.group if self.group else 0)
+        return self.bits + (self.beside / self.group if self.group else 0.0)
 
 
 SCHEMES = {

@@ -182,11 +182,11 @@ class Loss:
     """What a scheme costs a matrix."""
 
     name: str
-    bits: float  # a weight, scales counted in
+    bits: int | float  # a weight, scales counted in
     error: float  # RMS error ÷ RMS of the weights
 
 
-RECIPES: tuple[tuple[str, str, bool, Group, float], ...] = (
+RECIPES: tuple[tuple[str, str, bool, Group, int | float], ...] = (
     ("BF16", "bf16", True, "tensor", 16),
     ("FP8 E4M3", "fp8_e4m3", True, "tensor", 8),
     ("INT8, one scale", "int8", True, "tensor", 8),

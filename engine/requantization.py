@@ -45,9 +45,9 @@ class Recipe:
     def bits_per_weight(self) -> float:
         """With a scale of 16 bits for each group, and as many for a minimum; a scale a row or tensor is left out."""
         if self.kind in ("fp8_e4m3", "bf16"):
-            return {"fp8_e4m3": 8, "bf16": 16}[self.kind]
+            return {"fp8_e4m3": 8.0, "bf16": 16.0}[self.kind]
         beside = 16 if self.symmetric or self.kind == "nf4" else 32
-        return (4 if self.kind == "nf4" else self.bits) + (beside / self.group if isinstance(self.group, int) else 0)
+        return (4 if self.kind == "nf4" else self.bits) + (beside / self.group if isinstance(self.group, int) else 0.0)
 
 
 class Packed(Matrix):
