@@ -98,6 +98,15 @@ def effects(model: Model, ids: Ids, bits: int, spare: int = 0) -> tuple[Effect, 
     return model.memo.get(("rounded cache", text, bits, spare), run)
 
 
+def plain_loss(model: Model, ids: Ids) -> float:
+    """The loss with keys and values as they are; kept."""
+    text = tuple(map(int, ids))
+    return model.memo.get(
+        ("plain loss", text),
+        lambda: float(np.mean(surprisal(model.trace(text)["logits"][:-1], np.asarray(text)[1:]))),
+    )
+
+
 def _all_ways(bits: int, layers: int, spare: int) -> Edit:
     """Text i of the batch is rounded in way i."""
 
