@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import gguf
 import numpy as np
@@ -15,7 +16,7 @@ from jaxtyping import Float, Int
 
 from engine import minilm_file
 from engine.arrays import Array
-from engine.gguf_file import StoredTensor
+from engine.gguf_file import StoredTensor, read_tensors
 from engine.quantization import (
     BLOCK,
     FLOATS,
@@ -28,7 +29,7 @@ from engine.quantization import (
     read_q8_0,
     spacing,
 )
-from engine.weights import read_tensor
+from engine.weights import gguf_path
 
 KINDS = {
     "fp32": "FP32", "fp16": "FP16", "bf16": "BF16", "fp8_e4m3": "FP8 E4M3",
@@ -38,7 +39,7 @@ SIDE = 5
 OUTLIER = (1, 3)  # row and column of the number that may be made larger
 
 
-def example(seed: int = 0, outlier: float = 1.0) -> Float[Array, "5 5"]:
+def example(seed: int = 0, outlier: int | float = 1) -> Float[Array, "5 5"]:
     """25 weights as they are usually distributed, one of them (at `OUTLIER`) multiplied by `outlier`."""
     drawn = np.round(np.random.default_rng(seed).normal(0, 0.8, (SIDE, SIDE)), 2)
     at = np.zeros((SIDE, SIDE))
@@ -80,19 +81,22 @@ class Treated:
         return len(np.unique(self.dequantized))
 
 
+def rounded(x: Float[Array, "R C"], kind: str, symmetric: bool, group: Group) -> Quantized | Float[Array, "R C"]:
+    """x in one of `KINDS`: codes and scales, or of a float format the numbers alone."""
+    if kind in FLOATS:
+        return cast(x, kind)
+    if kind == "nf4":
+        return nf4(x, group=group)
+    return quantize(x, int(kind.removeprefix("int")), symmetric=symmetric, group=group)
+
+
 def treat(x: Float[Array, "R C"], kind: str, symmetric: bool = True, group: Group = "tensor") -> Treated:
     """x in one of `KINDS`. Integers and NF4 have a scale for each `group`; only integers can be asymmetric."""
-    if kind in FLOATS:
-        kept = cast(x, kind)
-        return _treated(kind, x, None, kept, spacing(x, kind))
-    bits = int(kind.removeprefix("int")) if kind != "nf4" else 4
-    found = nf4(x, group=group) if kind == "nf4" else quantize(x, bits, symmetric=symmetric, group=group)
-    return _treated(kind, x, found, found.dequantized, spread(found.scale, x.shape, group))
-
-
-def _treated(kind: str, x: np.ndarray, found: Quantized | None, kept: np.ndarray, step: np.ndarray) -> Treated:
-    error, codes = kept - x, None if found is None else found.codes
-    return Treated(kind, codes, step, found, kept, error)
+    found = rounded(x, kind, symmetric, group)
+    if isinstance(found, Quantized):
+        step, kept = spread(found.scale, x.shape, group), found.dequantized
+        return Treated(kind, found.codes, step, found, kept, kept - x)
+    return Treated(kind, None, spacing(x, kind), None, found, found - x)
 
 
 def spread(per_group: Float[Array, "..."], shape: tuple[int, ...], group: Group) -> Float[Array, "..."]:
@@ -136,7 +140,7 @@ OUTLIER_SCHEMES: tuple[tuple[str, str, Group], ...] = (
 @lru_cache(maxsize=64)
 def outlier_costs(seed: int, symmetric: bool, largest: int = 64) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The RMS error of the other 24 numbers while one grows from 1 to `largest` times its size, for each scheme."""
-    sizes = np.geomspace(1, largest, 25)
+    sizes = np.geomspace(1, largest, 16)
     others = np.ones((SIDE, SIDE), bool)
     others[OUTLIER] = False
     costs = {}
@@ -206,7 +210,8 @@ def losses(matrix: Float[Array, "R C"]) -> list[Loss]:
     size = float(np.sqrt(np.mean(np.square(matrix, dtype=np.float64))))
     found = []
     for name, kind, symmetric, group, bits in RECIPES:
-        rms = treat(matrix, kind, symmetric, group).rms
+        error = np.asarray(rounded(matrix, kind, symmetric, group)) - matrix
+        rms = float(np.sqrt(np.mean(np.square(error), dtype=np.float64)))
         beside = 16 / matrix.shape[-1] if group == "row" else 0
         found.append(Loss(name, bits + beside, rms / size))
     return found
@@ -242,10 +247,15 @@ class StoredBlock:
     weights: Quantized
 
 
-@lru_cache(maxsize=256)
 def stored_tensor(name: str) -> StoredTensor:
     """One tensor of SmolLM2's file, still as its bytes. Raises ModelMissing or ModelBroken."""
-    return read_tensor(name)
+    return _stored_tensors(gguf_path())[f"{name}.weight"]
+
+
+@lru_cache(maxsize=1)
+def _stored_tensors(path: Path) -> dict[str, StoredTensor]:
+    """Where all tensors of the file are; looked up once, since walking through the file takes a tenth of a second."""
+    return read_tensors(path)
 
 
 def stored_block(name: str, row: int, block: int) -> StoredBlock:

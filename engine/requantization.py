@@ -6,7 +6,7 @@ model never stands in memory a second time. Everything else is `engine.model`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from engine.arrays import Array
 from engine.block import Block, rms_norm, run_block
+from engine.edits import Trace
 from engine.embeddings import lookup
 from engine.memo import Memo
 from engine.model import Ids, Model
@@ -137,7 +138,7 @@ class Requantised:
 
 
 def requantise(model: Model, recipe: Recipe, ids: Ids) -> Iterator[Stage | Requantised]:
-    """Round block after block while a text runs through the old blocks and the new ones; at last the new model.
+    """Round block after block while a text runs through the new blocks; at last the new model.
 
     Yields a `Stage` for each block, then one `Requantised`. Raises ValueError for fewer than two tokens.
     """
@@ -146,27 +147,30 @@ def requantise(model: Model, recipe: Recipe, ids: Ids) -> Iterator[Stage | Requa
         raise ValueError("A loss needs at least two tokens: the first only serves to predict the second.")
     assert model.config.rope_base, "a Llama has RoPE"
     turn = partial(rotate, positions=np.arange(len(text)), base=model.config.rope_base)
-    run = partial(run_block, heads=model.config.heads, turn=turn, eps=model.config.eps)
-    old = new = lookup(model.weights.embedding, text)
+    old, new = shipped(model, text), lookup(model.weights.embedding, text)
     blocks: list[Block] = []
     stages: list[Stage] = []
     for i, block in enumerate(model.weights.blocks):
-        packed = pack_block(block, recipe)
-        old, new = run(old, block), run(new, packed)
-        blocks.append(packed)
-        stages.append(Stage(i, _changed(block, packed, recipe), _drift(old, new)))
+        blocks.append(pack_block(block, recipe))
+        new = run_block(new, blocks[-1], model.config.heads, turn, eps=model.config.eps)
+        stages.append(Stage(i, _changed(block, blocks[-1], recipe), _drift(old[f"blk.{i}.resid"], new)))
         yield stages[-1]
     rounded = replace(model, weights=replace(model.weights, blocks=tuple(blocks)), memo=Memo(0))
-    yield _judged(rounded, tuple(stages), _logits(model, old), _logits(model, new), text)
+    logits = rms_norm(new, model.weights.final_norm, model.config.eps) @ model.weights.unembedding
+    before, after = surprisal(old["logits"][:-1], text[1:]), surprisal(logits[:-1], text[1:])
+    yield Requantised(rounded, tuple(stages), after, before, divergence(old["logits"], logits))
 
 
-def _logits(model: Model, stream: np.ndarray) -> np.ndarray:
-    return rms_norm(stream, model.weights.final_norm, model.config.eps) @ model.weights.unembedding
+def shipped(model: Model, ids: Ids) -> Mapping[str, np.ndarray]:
+    """The stream after each block, and the logits, with the weights as they are; kept."""
+    text = tuple(map(int, ids))
 
+    def run() -> Mapping[str, np.ndarray]:
+        trace = Trace("blk.*.resid", "logits")
+        model.forward(text, trace=trace)
+        return {name: value for name, value in trace.items() if ".attn." not in name}
 
-def _judged(model: Model, stages: tuple[Stage, ...], old: np.ndarray, new: np.ndarray, text: np.ndarray) -> Requantised:
-    before, after = surprisal(old[:-1], text[1:]), surprisal(new[:-1], text[1:])
-    return Requantised(model, stages, after, before, divergence(old, new))
+    return model.memo.get(("shipped", text), run)
 
 
 def divergence(old: Float[Array, "T V"], new: Float[Array, "T V"]) -> float:

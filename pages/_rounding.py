@@ -34,16 +34,17 @@ def cell_formula(x: np.ndarray, treated: Treated, at: tuple[int, int], symmetric
     if treated.kind == "nf4":
         entry = float(nf4_table()[code])
         return (
-            rf"s = \max|x| = {number(largest)}, \quad \frac{{x}}{{s}} = \frac{{{number(value)}}}{{{number(largest)}}} = "
-            rf"{number(value / step if step else 0.0)} \approx t_{{{code}}} = {number(entry)}, \quad "
-            rf"\hat{{x}} = s \cdot t_{{{code}}} = {number(kept)}"
+            rf"s = \max|x| = {number(largest)}, \quad \frac{{x}}{{s}} = "
+            rf"\frac{{{number(value)}}}{{{number(largest)}}} = {number(value / step if step else 0.0)} \approx "
+            rf"t_{{{code}}} = {number(entry)}, \quad \hat{{x}} = s \cdot t_{{{code}}} = {number(kept)}"
         )
     bits = int(treated.kind.removeprefix("int"))
     if symmetric:
         return (
             rf"s = \frac{{\max|x|}}{{2^{{{bits} - 1}} - 1}} = \frac{{{number(largest)}}}{{{2 ** (bits - 1) - 1}}} = "
-            rf"{number(step)}, \quad q = \mathrm{{round}}\left(\frac{{{number(value)}}}{{{number(step)}}}\right) = {code}, "
-            rf"\quad \hat{{x}} = {code} \cdot {number(step)} = {number(kept)}"
+            rf"{number(step)}, \quad "
+            rf"q = \mathrm{{round}}\left(\frac{{{number(value)}}}{{{number(step)}}}\right) = {code}, \quad "
+            rf"\hat{{x}} = {code} \cdot {number(step)} = {number(kept)}"
         )
     low, high = float(np.min(mates)), float(np.max(mates))
     return (

@@ -333,20 +333,19 @@ def size(model: str, bits: int, group: str, scale: str, minimum: bool, bandwidth
         f"{bandwidth * 1e9 / read_bytes:.3g} tokens a second."
     )
     added = rf" + \frac{{{beside}}}{{{group}}}" if int(group) else ""
-    formula = (
-        (
-            rf"{bits}{added} = {number(mine.bits_per_weight, 6)} \text{{ bits}}, \quad "
-            rf"\frac{{{total_parameters(config):,} \cdot {number(mine.bits_per_weight, 6)}}}{{8}} = {found:,} \text{{ bytes}}"
-        )
-        .replace(",", "{,}")
-        .replace(r"\text{ bits}{,}", r"\text{ bits},")
-    )
+    all_weights, each = total_parameters(config), number(mine.bits_per_weight, 6)
+    formula = rf"{bits}{added} = {each}, \quad \frac{{{thin(all_weights)} \cdot {each}}}{{8}} = {thin(found)}"
     return (
         picture,
         sentence,
         formula,
         {"size": found, "bits_per_weight": mine.bits_per_weight, "named": list(named.values())},
     )
+
+
+def thin(count: int) -> str:
+    """A count in a formula, in groups of three."""
+    return f"{count:,}".replace(",", r"\\,")
 
 
 def bits_of(name: str, mine: engine.Scheme) -> float:
@@ -487,13 +486,13 @@ def block_formula(found: study.StoredBlock, at: int, picked: list[int]) -> str:
     low, j = engine.read_half(found.data[2:4]), picked[1]
     other = int(found.weights.codes[j])
     lines = [
-        rf"\ffn{{w_{{{k}}}}} &= s \cdot q_{{{k}}} + m = {number(scale.value, 6)} \cdot {q} + ({number(low.value, 6)}) = "
-        rf"{number(float(found.weights.dequantized[k]), 6)}"
+        rf"\ffn{{w_{{{k}}}}} = s \cdot q_{{{k}}} + m = "
+        rf"{number(scale.value, 6)} \cdot {q} {signed(low.value, 6)} = {number(float(found.weights.dequantized[k]), 6)}"
         for k, q in ((i, code), (j, other))
     ]
     byte = found.data[at]
-    head = rf"\text{{{byte:02x}}} &= 16 \cdot {byte >> 4} + {byte & 15}"
-    return r"\begin{aligned} " + r" \\ ".join([head, *lines]) + r" \end{aligned}"
+    head = rf"\text{{{byte:02x}}} = 16 \cdot {byte >> 4} + {byte & 15}"
+    return r"\begin{array}{l} " + r" \\ ".join([head, *lines]) + r" \end{array}"
 
 
 @chapter.lab(
@@ -520,8 +519,11 @@ def block_formula(found: study.StoredBlock, at: int, picked: list[int]) -> str:
     height=420,
 )
 def weights(sentence: str, part: str, layer: int) -> tuple[Any, ...]:
-    rows = getattr(the_model().weights.blocks[layer], part).rows
-    spread, levels = study.weight_spread(rows), study.levels_a_block(rows)
+    model = the_model()
+    rows = getattr(model.weights.blocks[layer], part).rows
+    spread, levels = model.memo.get(
+        ("spread", layer, part), lambda: (study.weight_spread(rows), study.levels_a_block(rows))
+    )
     found = np.bincount(levels, minlength=17)
     picture = stack(
         row(
@@ -553,8 +555,8 @@ def weights(sentence: str, part: str, layer: int) -> tuple[Any, ...]:
     one_scale = spread.largest / 7
     sentence_ = (
         f"From afar the {rows.size:,} weights form a bell. Close by, each block of 32 holds {levels.mean():.1f} "
-        f"different numbers on average and never more than {int(levels.max())}: they are 4-bit codes. The largest weight "
-        f"lies {spread.largest / spread.deviation:.1f} standard deviations out; one scale for the whole matrix "
+        f"different numbers on average and never more than {int(levels.max())}: they are 4-bit codes. The largest "
+        f"weight lies {spread.largest / spread.deviation:.1f} standard deviations out; one scale for the whole matrix "
         f"would make INT4 steps of {shown(one_scale, 3)}, {one_scale / spread.deviation:.1f} standard deviations wide."
     )
     formula = (
@@ -576,7 +578,7 @@ AS_IN_SMOLLM2 = {"query": "w_q", "key": "w_k", "value": "w_v", "out": "w_o", "up
     "untouched",
     title="Weights that never were quantised",
     controls=[Choice("part", "Matrix", "up", MINILM), Slider("layer", "Layer of MiniLM", 2, 0, 5)],
-    runs=[study.losses, study.minilm_matrix, study.treat, engine.quantize, engine.nf4],
+    runs=[study.losses, study.rounded, study.minilm_matrix, engine.quantize, engine.nf4],
     snippet="""
         from engine.quantization_study import minilm_losses
 
@@ -635,11 +637,15 @@ def untouched(sentence: str, part: str, layer: int) -> tuple[Any, ...]:
     nf4, int4 = (next(loss for loss in here if loss.name.startswith(name)) for name in ("NF4", "INT4, groups of 32"))
     better = "NF4, at the same 4.5 bits, is" if nf4.error < int4.error else "NF4, at the same 4.5 bits, is not"
     text = (
-        f"INT4 in groups of 32 with a minimum changes MiniLM's weights by {{{{way:{grid}|{percent(here[grid].error)}}}}}. "
-        f"SmolLM2's it changes by {percent(there[grid].error)}: they lie on such a grid already. {better} more exact than "
-        f"INT4 in groups of 32 on MiniLM ({percent(nf4.error)} against {percent(int4.error)})."
+        "INT4 in groups of 32 with a minimum changes MiniLM's weights by "
+        f"{{{{way:{grid}|{percent(here[grid].error)}}}}}. SmolLM2's it changes by {percent(there[grid].error)}: "
+        f"they lie on such a grid already. {better} more exact than INT4 in groups of 32 on "
+        f"MiniLM ({percent(nf4.error)} against {percent(int4.error)})."
     )
-    formula = rf"\frac{{\mathrm{{rms}}(\hat{{w}} - w)}}{{\mathrm{{rms}}(w)}} = {number(here[grid].error)} \quad \text{{and}} \quad {number(there[grid].error)}"
+    formula = (
+        rf"\frac{{\mathrm{{rms}}(\hat{{w}} - w)}}{{\mathrm{{rms}}(w)}} = {number(here[grid].error)} "
+        rf"\text{{ (MiniLM)}}, \quad {number(there[grid].error)} \text{{ (SmolLM2)}}"
+    )
     return picture, text, formula, {
         "errors": [loss.error for loss in here], "bits": [loss.bits for loss in here],
         "smollm2": [loss.error for loss in there],
@@ -649,12 +655,12 @@ def untouched(sentence: str, part: str, layer: int) -> tuple[Any, ...]:
 # --- the whole model -------------------------------------------------------------------------------------------------
 
 TEXT = (
-    "The old harbour lies below the town, where the river meets the sea. In the morning the boats come back with fish, "
-    "and the people wait on the stone wall to buy it. My grandfather worked there for forty years. He used to say that "
-    "the sea gives and the sea takes, and that nobody should trust a quiet day. When I was a child I did not understand "
-    "him. I thought that the water was only a place to swim. Then one winter a storm broke the wall, and half of the "
-    "houses near the beach were lost. After that the town built a new wall, higher and stronger than the old one, and "
-    "planted trees behind it."
+    "The old harbour lies below the town, where the river meets the sea. In the morning the boats come back with "
+    "fish, and the people wait on the stone wall to buy it. My grandfather worked there for forty years. He used "
+    "to say that the sea gives and the sea takes, and that nobody should trust a quiet day. When I was a child I "
+    "did not understand him. I thought that the water was only a place to swim. Then one winter a storm broke the "
+    "wall, and half of the houses near the beach were lost. After that the town built a new wall, higher and "
+    "stronger than the old one, and planted trees behind it."
 )
 TEXT_TOKENS, SAMPLE = 240, 24
 WIDTHS = {"tensor": "the whole matrix", "row": "each row", "128": "128 weights", "64": "64 weights", "32": "32 weights"}
@@ -725,11 +731,11 @@ def the_whole(
     recipe = whole.Recipe(kind, bits, symmetric, grouped(group), parts)
     stages: list[whole.Stage] = []
     for step in whole.requantise(model, recipe, ids):
-        if isinstance(step, whole.Requantised):
-            break
-        stages.append(step)
-        done = len(stages) / model.config.layers
-        yield Progress(0.6 * done, f"Rounding block {step.block}", (drift_picture(stages), ROUNDING_NOW))
+        if isinstance(step, whole.Stage):
+            stages.append(step)
+            done = len(stages) / model.config.layers
+            yield Progress(0.6 * done, f"Rounding block {step.block}", (drift_picture(stages), ROUNDING_NOW))
+    assert isinstance(step, whole.Requantised)
     said: dict[str, list[int]] = {"shipped": [], "rounded": []}
     for i, (name, speaker) in enumerate((("shipped", model), ("rounded", step.model))):
         for token in whole.continuation(speaker, start, SAMPLE):
@@ -804,7 +810,7 @@ def whole_shown(
     )
     formula = (
         rf"\Delta = {number(found.loss)} - {number(found.loss_before)} = {number(change)}, \quad "
-        rf"\frac{{\mathrm{{perplexity}}'}}{{\mathrm{{perplexity}}}} = e^{{{number(change)}}} = {number(float(np.exp(change)))}"
+        rf"e^{{{number(change)}}} = {number(float(np.exp(change)))} \text{{ times the perplexity}}"
     )
     data = {"surprisals": found.surprisals, "before": found.before, "drift": [s.drift for s in found.stages]}
     return picture, sentence, formula, data
@@ -893,10 +899,13 @@ def ladder_shown(found: list[tuple[int, whole.Requantised]]) -> tuple[Any, ...]:
     worst = found[-1]
     sentence = (
         f"As shipped the loss is {shipped:.3f}. With {worst[0]} bits it is {worst[1].loss:.3f}, a perplexity of "
-        f"{shown(float(np.exp(worst[1].loss)), 3)}; a guess among all {SMOLLM2.vocabulary:,} tokens would have a loss of "
-        f"{np.log(SMOLLM2.vocabulary):.2f}."
+        f"{shown(float(np.exp(worst[1].loss)), 3)}; a guess among all {SMOLLM2.vocabulary:,} tokens would have a loss "
+        f"of {np.log(SMOLLM2.vocabulary):.2f}."
     )
-    formula = rf"e^{{{number(shipped)}}} = {number(float(np.exp(shipped)))} \to e^{{{number(worst[1].loss)}}} = {number(float(np.exp(worst[1].loss)))}"
+    before, after = float(np.exp(shipped)), float(np.exp(worst[1].loss))
+    formula = (
+        rf"e^{{{number(shipped)}}} = {number(before)} \quad \to \quad e^{{{number(worst[1].loss)}}} = {number(after)}"
+    )
     return picture, sentence, formula, {"losses": losses, "divergences": moved, "bits": bits}
 
 
@@ -943,7 +952,7 @@ def cache(sentence: str, bits: str, layer: int, head: int, spare: bool) -> tuple
     errors = [[kv.cache_error(x, few, axis, int(spare)) for x in (keys, values)] for axis in kv.AXES]
     picture = stack(
         row(
-            matrix(keys, f"Keys of head {head}, layer {layer}: tokens down, 64 channels across", "k", "keys", rows=names),
+            matrix(keys, f"Keys of head {head}, layer {layer}: a token a row, 64 channels", "k", "keys", rows=names),
             matrix(values, "Its values", "v", "values", rows=names),
         ),
         row(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from itertools import pairwise
 
 import gguf
 import numpy as np
@@ -117,9 +118,9 @@ def test_numbers_that_cannot_be_quantised(x):
         nf4(x)
 
 
-@pytest.mark.parametrize("group", [0, -1, "column", 2.5])
+@pytest.mark.parametrize("group", [0, -1, "column"])
 def test_groups_that_there_are_not(group):
-    with pytest.raises(Exception, match="scale belongs|did not match|violates|type"):
+    with pytest.raises(ValueError, match="scale belongs"):
         quantize(np.ones((2, 4)), 4, group=group)
 
 
@@ -157,7 +158,7 @@ def test_fp8_takes_the_nearest(scale):
     for x in RNG.normal(size=60) * scale:
         assert cast(np.array([x]), "fp8_e4m3")[0] == nearest("fp8_e4m3", min(max(x, -448), 448))
     between = [v for _, v in every_number("fp8_e4m3")]
-    for low, high in zip(between[:-1], between[1:], strict=True):
+    for low, high in pairwise(between):
         tie = (low + high) / 2
         assert cast(np.array([tie]), "fp8_e4m3")[0] == nearest("fp8_e4m3", tie)
 
