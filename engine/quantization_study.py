@@ -130,8 +130,8 @@ def group_of(shape: tuple[int, int], row: int, column: int, group: Group) -> tup
 OUTLIER_SCHEMES: tuple[tuple[str, str, Group], ...] = (
     ("INT8, one scale", "int8", "tensor"),
     ("INT4, one scale", "int4", "tensor"),
-    ("INT4, a scale a row", "int4", "row"),
-    ("INT4, groups of 3", "int4", 3),
+    ("INT4 by row", "int4", "row"),
+    ("INT4 by 3", "int4", 3),
     ("FP8", "fp8_e4m3", "tensor"),
     ("FP16", "fp16", "tensor"),
 )
@@ -194,14 +194,14 @@ RECIPES: tuple[tuple[str, str, bool, Group, int | float], ...] = (
     ("BF16", "bf16", True, "tensor", 16),
     ("FP8 E4M3", "fp8_e4m3", True, "tensor", 8),
     ("INT8, one scale", "int8", True, "tensor", 8),
-    ("INT8, a scale a row", "int8", True, "row", 8),
+    ("INT8 by row", "int8", True, "row", 8),
     ("INT4, one scale", "int4", True, "tensor", 4),
-    ("INT4, a scale a row", "int4", True, "row", 4),
-    ("INT4, groups of 32", "int4", True, 32, 4.5),
-    ("INT4, groups of 32, with a minimum", "int4", False, 32, 5),
-    ("NF4, groups of 64", "nf4", True, 64, 4.5),
-    ("INT3, groups of 32", "int3", True, 32, 3.5),
-    ("INT2, groups of 32, with a minimum", "int2", False, 32, 3),
+    ("INT4 by row", "int4", True, "row", 4),
+    ("INT4 by 32", "int4", True, 32, 4.5),
+    ("INT4 by 32, min", "int4", False, 32, 5),
+    ("NF4 by 64", "nf4", True, 64, 4.5),
+    ("INT3 by 32", "int3", True, 32, 3.5),
+    ("INT2 by 32, min", "int2", False, 32, 3),
 )
 
 

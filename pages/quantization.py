@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from dash import register_page
-from ui.jobs.work import Long, Progress, Steps
 
 from engine import kv_quantization as kv
 from engine import quantization as engine
@@ -23,6 +22,7 @@ from pages._rounding import MINUS, cell_formula, half_formula, percent, scheme_w
 from ui.chapter import Chapter
 from ui.controls import Choice, Pick, Slider, Text, Toggle, within
 from ui.figures import bars, curve, histogram, matrix, readouts, row, sign, stack, table, tokens, words
+from ui.jobs.work import Long, Progress, Steps
 from ui.lab import Preset, ReaderError
 from ui.mathml import number, signed
 
@@ -58,8 +58,8 @@ def numbers_of(seed: int, outlier: float, own: str) -> np.ndarray:
         Slider("outlier", "One weight times", 1, 1, 40, 0.5),
         Slider("seed", "Seed", 0, 0, 30),
         Text("own", "Your own 25 numbers (empty: drawn ones)", "", limit=400, rows=1),
-        Pick("line", "Row", 2, 24),
-        Pick("place", "Column", 1, 24),
+        Pick("line", "Row", 1, 24),
+        Pick("place", "Column", 2, 24),
     ],
     runs=[engine.quantize, engine.cast, engine.nf4, engine.spacing, study.treat],
     snippet="""
@@ -123,26 +123,21 @@ def rounding(
     picture = stack(
         row(
             matrix(
-                x,
-                "The weights; click one",
-                "resid",
-                "x",
-                limit=limit,
-                digits=2,
-                pick=["line", "place"],
-                picked=list(at),
+                x, "The weights; click one", "resid", "x", limit=limit, digits=2, pick=["line", "place"], picked=at[0]
             ),
             sign("→"),
             middle,
-            sign("→"),
-            matrix(now.dequantized, "What they stand for", "resid", "kept", limit=limit, digits=3),
         ),
         row(
-            matrix(now.error, "The error", "grad", "error", limit=limit / 4, digits=3),
+            matrix(now.dequantized, "What they stand for", "resid", "kept", limit=limit, digits=3),
+            sign("−"),
+            matrix(now.error, "the weights = the error", "grad", "error", limit=limit / 4, digits=3),
+        ),
+        row(
             bars(
                 list(study.KINDS.values()),
                 [found.rms for found in every.values()],
-                title="RMS error of all 25 numbers, in every scheme",
+                title="RMS error in every scheme",
                 tensor="grad",
                 marked=[list(study.KINDS).index(kind)],
                 keys=[f"kind:{name}" for name in study.KINDS],
@@ -235,7 +230,7 @@ def outlier(outlier: float, symmetric: bool, seed: int) -> tuple[Any, ...]:
             keys=[f"way:{i}" for i in range(len(now))],
         ),
     )
-    one, rows_, float8 = now["INT4, one scale"], now["INT4, a scale a row"], now["FP8"]
+    one, rows_, float8 = now["INT4, one scale"], now["INT4 by row"], now["FP8"]
     start = costs["INT4, one scale"][0]
     better = "INT8" if now["INT8, one scale"] < float8 else "FP8"
     sentence = (
@@ -287,7 +282,7 @@ def outlier(outlier: float, symmetric: bool, seed: int) -> tuple[Any, ...]:
         Preset(
             "As GPTQ and AWQ files",
             {"bits": 4, "group": "128", "scale": "16", "minimum": False},
-            "Larger groups cost less and round worse.",
+            "A scale for 128 weights: 4.125 bits. Larger groups cost less and round worse.",
         ),
         Preset(
             "Target: Llama 3.1 70B in 24 GB",
@@ -603,7 +598,7 @@ def untouched(sentence: str, part: str, layer: int) -> tuple[Any, ...]:
         ("losses", layer, part),
         lambda: study.losses(getattr(model.weights.blocks[layer], AS_IN_SMOLLM2[part]).rows),
     )
-    labels = [f"{loss.name} ({loss.bits:.4g} bits)" for loss in here]
+    labels, sizes = [loss.name for loss in here], [f"{loss.bits:.4g} bits" for loss in here]
     spread = study.weight_spread(study.minilm_matrix(layer, part))
     picture = stack(
         row(
@@ -613,6 +608,7 @@ def untouched(sentence: str, part: str, layer: int) -> tuple[Any, ...]:
                 title=f"MiniLM, {MINILM[part]} matrix of layer {layer}: RMS error ÷ RMS weight",
                 tensor="ffn",
                 share=True,
+                notes=sizes,
                 keys=[f"way:{i}" for i in range(len(here))],
             ),
             bars(
@@ -621,6 +617,7 @@ def untouched(sentence: str, part: str, layer: int) -> tuple[Any, ...]:
                 title=f"SmolLM2's file, {PARTS[AS_IN_SMOLLM2[part]]} matrix of layer {layer}",
                 tensor="grad",
                 share=True,
+                notes=sizes,
                 keys=[f"way:{i}" for i in range(len(here))],
             ),
         ),
@@ -633,8 +630,8 @@ def untouched(sentence: str, part: str, layer: int) -> tuple[Any, ...]:
             x_label="weight",
         ),
     )
-    grid = next(i for i, loss in enumerate(here) if "groups of 32, with a minimum" in loss.name)
-    nf4, int4 = (next(loss for loss in here if loss.name.startswith(name)) for name in ("NF4", "INT4, groups of 32"))
+    grid = next(i for i, loss in enumerate(here) if loss.name == "INT4 by 32, min")
+    nf4, int4 = (next(loss for loss in here if loss.name.startswith(name)) for name in ("NF4", "INT4 by 32"))
     better = "NF4, at the same 4.5 bits, is" if nf4.error < int4.error else "NF4, at the same 4.5 bits, is not"
     text = (
         "INT4 in groups of 32 with a minimum changes MiniLM's weights by "
@@ -948,6 +945,7 @@ def cache(sentence: str, bits: str, layer: int, head: int, spare: bool) -> tuple
     plain = kv.plain_loss(reading.model, reading.ids)
     outliers = kv.outlier_channels(keys[1:] if len(keys) > 1 else keys)
     ways = [kv_words(way) for way in found]
+    short = [f"K {way.keys}{', no RoPE' if way.before_rope else ''} · V {way.values}" for way in found]
     names = [spoken(text) for text in reading.pieces]
     errors = [[kv.cache_error(x, few, axis, int(spare)) for x in (keys, values)] for axis in kv.AXES]
     picture = stack(
@@ -976,7 +974,7 @@ def cache(sentence: str, bits: str, layer: int, head: int, spare: bool) -> tuple
             ),
         ),
         bars(
-            ways,
+            short,
             [way.divergence for way in found],
             title=f"All {SMOLLM2.layers} layers at {few} bits: how far the guesses move, KL in nats a token",
             tensor="logits",
@@ -995,7 +993,7 @@ def cache(sentence: str, bits: str, layer: int, head: int, spare: bool) -> tuple
     text = (
         f"{reading.note}At {few} bits, keys by token and values by token move the guesses by "
         f"{{{{way:0|{shown(found[0].divergence, 2)}}}}} nats; keys by channel, with values by token, by "
-        f"{{{{way:1|{shown(found[1].divergence, 2)}}}}}. The best of the four is: {ways[best].lower()}. "
+        f"{{{{way:1|{shown(found[1].divergence, 2)}}}}}. The best of the four is: {ways[best]}. "
         + channel_words(outliers, layer, head)
     )
     channel = int(np.argmax(np.max(np.abs(keys), axis=0)))
@@ -1012,7 +1010,7 @@ def cache(sentence: str, bits: str, layer: int, head: int, spare: bool) -> tuple
 
 def kv_words(way: kv.Effect) -> str:
     """A way to round a cache, in words."""
-    first = f"Keys by {way.keys}" + (" before RoPE" if way.before_rope else "")
+    first = f"keys by {way.keys}" + (" before RoPE" if way.before_rope else "")
     return f"{first}, values by {way.values}"
 
 

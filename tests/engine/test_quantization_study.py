@@ -92,7 +92,7 @@ def test_an_outlier_costs_the_others_what_its_scale_says():
     sizes, costs = outlier_costs(0, True)
     assert costs["INT4, one scale"][-1] > 3 * costs["INT4, one scale"][0]
     assert np.ptp(costs["FP8"]) == 0  # a float knows nothing of the others
-    assert costs["INT4, groups of 3"][-1] < costs["INT4, a scale a row"][-1] < costs["INT4, one scale"][-1]
+    assert costs["INT4 by 3"][-1] < costs["INT4 by row"][-1] < costs["INT4, one scale"][-1]
     assert sizes[0] == 1
     assert sizes[-1] == pytest.approx(64)
 
@@ -119,11 +119,11 @@ def test_losses_are_those_of_the_definition():
     found = {loss.name: loss for loss in losses(x)}
     assert len(found) == len(RECIPES)
     for name, kept in (
-        ("INT4, groups of 32", quantize(x, 4, group=32).dequantized),
-        ("NF4, groups of 64", nf4(x, group=64).dequantized),
+        ("INT4 by 32", quantize(x, 4, group=32).dequantized),
+        ("NF4 by 64", nf4(x, group=64).dequantized),
     ):
         assert found[name].error == pytest.approx(np.sqrt(np.mean((kept - x) ** 2) / np.mean(x**2)), rel=1e-5)
-    assert found["INT4, a scale a row"].bits == 4.25
+    assert found["INT4 by row"].bits == 4.25
 
 
 @pytest.fixture(scope="module")
@@ -168,5 +168,5 @@ def test_only_one_of_the_two_models_was_quantised(smollm2):
     assert np.mean(levels_a_block(minilm_matrix(2, "up"))) > 31
     mine = {loss.name: loss.error for loss in minilm_losses(2, "up")}
     theirs = {loss.name: loss.error for loss in losses(smollm2.weights.blocks[2].w_up.rows)}
-    assert theirs["INT4, groups of 32, with a minimum"] < 1e-4
-    assert mine["INT4, groups of 32, with a minimum"] > 0.05
+    assert theirs["INT4 by 32, min"] < 1e-4
+    assert mine["INT4 by 32, min"] > 0.05
