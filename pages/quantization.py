@@ -43,6 +43,10 @@ def grouped(group: str) -> engine.Group:
 # --- 25 numbers ------------------------------------------------------------------------------------------------------
 
 
+START = {"kind": "int4", "group": "tensor", "symmetric": True, "outlier": 1, "seed": 0, "own": ""}
+"""What a preset of the first lab changes only in part."""
+
+
 def numbers_of(seed: int, outlier: float, own: str) -> np.ndarray:
     """The reader's 25 numbers, or drawn ones."""
     return study.own_numbers(own) if own.strip() else study.example(seed, outlier)
@@ -73,28 +77,28 @@ def numbers_of(seed: int, outlier: float, own: str) -> np.ndarray:
     """,
     provenance="25 numbers from a normal distribution, or yours; rounded live",
     presets=[
-        Preset("INT8", {"kind": "int8", "group": "tensor", "outlier": 1}, "255 steps: you have to look for the error."),
-        Preset("INT2", {"kind": "int2", "group": "tensor", "outlier": 1}, "Three numbers are left: minus, zero, plus."),
+        Preset("INT8", START | {"kind": "int8"}, "255 steps: you have to look for the error."),
+        Preset("INT2", START | {"kind": "int2"}, "Three numbers are left: minus, zero, plus."),
         Preset(
             "An outlier",
-            {"kind": "int4", "group": "tensor", "outlier": 20, "symmetric": True},
+            START | {"outlier": 20},
             "One large weight stretches the steps for all. Most of the others become 0.",
         ),
         Preset(
             "… and the cure",
-            {"kind": "int4", "group": "3", "outlier": 20, "symmetric": True},
+            START | {"group": "3", "outlier": 20},
             "A scale for every three numbers: the outlier now spoils only its neighbours.",
         ),
         Preset(
             "A float does not mind",
-            {"kind": "fp8_e4m3", "outlier": 20},
+            START | {"kind": "fp8_e4m3", "outlier": 20},
             "Floats keep three digits of every number, large or small: steps grow with the number.",
         ),
         Preset(
             "All positive",
-            {
+            START
+            | {
                 "kind": "int3",
-                "group": "tensor",
                 "symmetric": False,
                 "own": "3.1 3.2 3.3 3.4 3.5 3.6 3.7 3.8 3.9 4.0 4.1 4.2 4.3 4.4 4.5 4.6 4.7 4.8 4.9 5.0 3.15 3.25 "
                 "3.35 3.45 3.55",
@@ -102,7 +106,7 @@ def numbers_of(seed: int, outlier: float, own: str) -> np.ndarray:
             "Numbers far from 0 want a minimum. Switch “symmetric” on and half of the codes are never used.",
         ),
     ],
-    height=900,
+    height=790,
 )
 def rounding(
     kind: str, group: str, symmetric: bool, outlier: float, seed: int, own: str, line: int, place: int
@@ -167,7 +171,7 @@ def rounding(
         f"In {scheme_words(kind, symmetric)}, {{{{kind:{kind}|{now.unique} different numbers}}}} are left of "
         f"{len(np.unique(x))}, and they are off by {shown(now.rms, 2)} (RMS). "
         f"The clicked {shown(float(x[at]))} becomes {shown(float(now.dequantized[at]))}. "
-        + (f"{zeros} of the 25 have become 0." if zeros else "None has become 0.")
+        + ("None has become 0." if not zeros else f"{zeros} of the 25 {'has' if zeros == 1 else 'have'} become 0.")
     )
     formula = cell_formula(x, now, at, symmetric, by)
     return picture, sentence, formula, {
@@ -206,7 +210,7 @@ def scale_readouts(now: study.Treated) -> list[tuple[str, str]]:
         Preset("Target: where INT8 loses to FP8", {"outlier": 6}, "Find the factor at which the two lines cross."),
         Preset("Far out", {"outlier": 64}, "With one scale, INT4 has flattened: nothing is left to lose."),
     ],
-    height=420,
+    height=415,
 )
 def outlier(outlier: float, symmetric: bool, seed: int) -> tuple[Any, ...]:
     sizes, costs = study.outlier_costs(seed, symmetric)
@@ -290,7 +294,7 @@ def outlier(outlier: float, symmetric: bool, seed: int) -> tuple[Any, ...]:
             "One large graphics card. How few bits does it take, and what will the lab on the real model say to them?",
         ),
     ],
-    height=520,
+    height=610,
 )
 def size(model: str, bits: int, group: str, scale: str, minimum: bool, bandwidth: float) -> tuple[Any, ...]:
     config, beside = CONFIGS[model], int(scale) * (2 if minimum else 1)
@@ -386,7 +390,7 @@ FILE_PARTS = {**PARTS, "embedding": "embedding table (Q8_0)"}
         Preset("The embedding", {"part": "embedding", "byte": 2}, "Kept in Q8_0: no minimum, a whole byte a weight."),
     ],
     real=True,
-    height=640,
+    height=550,
 )
 def block(sentence: str, part: str, layer: int, line: int, block: int, byte: int) -> tuple[Any, ...]:
     the_model()
@@ -511,7 +515,7 @@ def block_formula(found: study.StoredBlock, at: int, picked: list[int]) -> str:
         Preset("Layer 29, down", {"part": "w_down", "layer": 29}, "The last layer."),
     ],
     real=True,
-    height=420,
+    height=465,
 )
 def weights(sentence: str, part: str, layer: int) -> tuple[Any, ...]:
     model = the_model()
@@ -587,7 +591,7 @@ AS_IN_SMOLLM2 = {"query": "w_q", "key": "w_k", "value": "w_v", "out": "w_o", "up
         Preset("Down, last layer", {"part": "down", "layer": 5}, "Outliers: compare one scale with one a row."),
     ],
     real=True,
-    height=560,
+    height=815,
 )
 def untouched(sentence: str, part: str, layer: int) -> tuple[Any, ...]:
     if not (found := minilm_available()):
@@ -936,7 +940,7 @@ def ladder_shown(found: list[tuple[int, whole.Requantised]]) -> tuple[Any, ...]:
         Preset("Layer 0", {"layer": 0, "head": 2}, "Has every head such channels?"),
     ],
     real=True,
-    height=760,
+    height=820,
 )
 def cache(sentence: str, bits: str, layer: int, head: int, spare: bool) -> tuple[Any, ...]:
     reading, few = read(sentence, least=2), int(bits)
