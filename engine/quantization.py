@@ -267,7 +267,7 @@ SCHEMES = {
     "q4_0": Scheme("Q4_0", 4, BLOCK, 16),
     "q4_k": Scheme("Q4_K", 4, 256, 8 * 12 + 32),  # 8 scales and minimums of 6 bits, and two halves for all of them
     "nf4": Scheme("NF4", 4, 64, 32),
-    "nf4_double": Scheme("NF4, scales quantised too", 4, 64, 8 + 32 / 256),
+    "nf4_double": Scheme("NF4, double", 4, 64, 8 + 32 / 256),
     "q3_k": Scheme("Q3_K", 3, 256, 16 * 6 + 16),
     "q2_k": Scheme("Q2_K", 2, 256, 16 * 8 + 32),
 }

@@ -134,8 +134,7 @@ def rounding(
         ),
         row(
             matrix(now.dequantized, "What they stand for", "resid", "kept", limit=limit, digits=3),
-            sign("−"),
-            matrix(now.error, "the weights = the error", "grad", "error", limit=limit / 4, digits=3),
+            matrix(now.error, "The error: that minus the weights", "grad", "error", limit=limit / 4, digits=3),
         ),
         row(
             bars(
@@ -305,11 +304,12 @@ def size(model: str, bits: int, group: str, scale: str, minimum: bool, bandwidth
     ordered = sorted([*named.items(), ("yours", found)], key=lambda entry: -entry[1])
     picture = stack(
         bars(
-            [f"{name} ({bits_of(name, mine):.4g} bits)" for name, _ in ordered],
+            [name for name, _ in ordered],
             [value / 1e9 for _, value in ordered],
             title=f"{model}: all {total_parameters(config):,} weights, in GB",
             tensor="ffn",
             unit=" GB",
+            notes=[f"{bits_of(name, mine):.4g} bits a weight" for name, _ in ordered],
             marked=[[name for name, _ in ordered].index("yours")],
             keys=[f"scheme:{name}" for name, _ in ordered],
         ),
@@ -720,7 +720,7 @@ def text_ids(text: str) -> list[int]:
         ),
     ],
     real=True,
-    height=620,
+    height=120,
     long=Long(seconds=150, takes="about 10 seconds", quick={"kind": "int", "text": "Two small words.", "prompt": "a"}),
 )
 def the_whole(
@@ -853,7 +853,7 @@ SIZES = {
         ),
     ],
     real=True,
-    height=420,
+    height=120,
     long=Long(seconds=150, takes="about 20 seconds", quick={"text": "Two small words."}),
 )
 def bit_after_bit(sentence: str, group: str, symmetric: bool, text: str) -> Steps:
@@ -898,10 +898,17 @@ def ladder_shown(found: list[tuple[int, whole.Requantised]]) -> tuple[Any, ...]:
         ),
     )
     worst = found[-1]
+    lucky = [b for b, before, after in zip(bits[1:], losses, losses[1:], strict=False) if after < before]
+    luck = (
+        f" At {' and '.join(map(str, lucky))} bits the loss is lower than with one bit more: on a text this short, "
+        "small changes of the loss go either way. The KL tells them apart."
+        if lucky
+        else ""
+    )
     sentence = (
         f"As shipped the loss is {shipped:.3f}. With {worst[0]} bits it is {worst[1].loss:.3f}, a perplexity of "
         f"{shown(float(np.exp(worst[1].loss)), 3)}; a guess among all {SMOLLM2.vocabulary:,} tokens would have a loss "
-        f"of {np.log(SMOLLM2.vocabulary):.2f}."
+        f"of {np.log(SMOLLM2.vocabulary):.2f}.{luck}"
     )
     before, after = float(np.exp(shipped)), float(np.exp(worst[1].loss))
     formula = (
