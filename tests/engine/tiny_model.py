@@ -44,7 +44,7 @@ def write_package(folder: Path, seed: int = 0) -> Source:
     writer.write_tensors_to_file()
     writer.close()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Source("tiny_llama", "tiny-llama==1.0", "tiny.gguf", digest, CONFIG)
+    return Source("tiny_llama", "tiny-llama==1.0", "tiny.gguf", digest, config=CONFIG)
 
 
 def tensors(weights: Weights) -> dict[str, np.ndarray]:

@@ -362,6 +362,8 @@ def test_a_snippet_is_python_whatever_the_reader_typed(lab: Lab) -> None:
         code_page(lab, values)
         for control in lab.all_controls:
             text = values[control.name]
+            if control.name == "sentence" and "{sentence" not in lab.snippet:
+                continue  # a lab may look at the model's weights alone
             if isinstance(control, Text) and len(text) > 5 and "(" in text:
                 called = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
                 assert not any(ast.unparse(call) in text for call in called if ast.unparse(call).startswith("__"))
