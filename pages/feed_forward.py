@@ -1059,7 +1059,7 @@ def berlin_after(**_: Any) -> str:
     entry = next(
         e for n, e in zip(recorded()["layers"], recorded()["facts"]["france"]["statistics"], strict=True) if n == 19
     )
-    return "broad" if entry["edited"] > 0.9 and entry["other"] < 0.5 * entry["other_before"] else "clean"
+    return "a lot" if entry["edited"] > 0.9 and entry["other"] < 0.5 * entry["other_before"] else "little"
 
 
 register_page(__name__, path=chapter.entry.path, title=chapter.entry.title, layout=chapter.layout)
