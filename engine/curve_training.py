@@ -66,10 +66,16 @@ class Run:
             return -p["b1"] / p["w1"][0]
 
     def dead(self, step: int) -> Bool[Array, "n"]:
-        """Which neurons have no slope at any place (below 1e-6): no gradient comes through them, so they stay so."""
+        """Which neurons have no slope at any place (below 1e-6): no gradient comes through them. What momentum is left
+        may still carry one on, and sometimes back: see `returning`."""
         p = self.parameters[step]
         hidden = mlp_steps(self.x[:, None], p["w1"], p["b1"], p["w2"], p["b2"], self.activation).hidden
         return np.max(np.abs(derivative(self.activation, hidden)), axis=0) < 1e-6
+
+    def returning(self, step: int) -> int:
+        """How many of the neurons that are dead after `step` steps are alive again at some later step of the run."""
+        later = [~self.dead(after) for after in range(step + 1, len(self.parameters))]
+        return int(np.sum(self.dead(step) & np.any(later, axis=0))) if later else 0
 
     def below(self, step: int) -> Bool[Array, "n"]:
         """Which neurons have a sum of 0 or less at every place."""

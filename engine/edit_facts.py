@@ -57,7 +57,7 @@ FACTS: dict[str, Fact] = {
     "france": _fact(
         "The capital of France: Paris → Rome", "The capital of France is", "France", " Paris", " Rome",
         ("The capital city of France is called", "The name of the capital of France is",
-         "The president of France lives in"),
+         "The capital of the country of France is"),
         (("The capital of Germany is", " Berlin"), ("The capital of Japan is", " Tokyo"),
          ("People in France speak", " French")),
     ),

@@ -223,7 +223,7 @@ def penalty_chips(n: int, line: decoding.Line, start: Sequence[int], picked: int
         pick="place",
         picks=[64 * n + i for i in range(len(line.ids))],
         picked=picked,
-        shares=[0.75 * was for was in before] if any(before) else None,
+        shares=[0.75 * was for was in before],
         show=["no-ids"],
     )
 

@@ -8,7 +8,9 @@ import numpy as np
 
 from engine import gates
 from engine.activation import silu
-from pages._reading import Reading
+from engine.tokenization import token_bytes
+from pages._chips import label
+from pages._reading import ENCODING, Reading
 from ui.figures import Picture, bars, curve, histogram, row, tokens
 
 BEFORE, AFTER = (-4.0, 4.0, 64), (-0.4, 1.6, 100)
@@ -18,7 +20,7 @@ BEFORE, AFTER = (-4.0, 4.0, 64), (-0.4, 1.6, 100)
 def whose(reading: Reading, token: int) -> Picture:
     """All tokens, or one of them: number 0 stands for all."""
     return tokens(
-        [{"text": "all tokens"}, *({"text": text} for text in reading.pieces)],
+        [{"text": "all tokens"}, *({"text": label(token_bytes(i, ENCODING))} for i in reading.ids)],
         title="Whose neurons: click a token",
         pick="token",
         picked=token,

@@ -347,10 +347,16 @@ def learn_sentence(run: learning.Run, now: int, last: int, deaths: int, neurons:
     if last < learning.STEPS:
         told += f" The steps were too large: each made it worse, and after {last} the run was stopped."
     if deaths == neurons:
-        return f"{told} Every neuron is dead: the network says the same for every x, and no gradient reaches a weight."
+        told = f"{told} Every neuron is dead: the network says the same for every x, and no gradient reaches a weight."
+        back = run.returning(now)
+        return f"{told} Momentum will still bring {back} of them back." if back else told
     if deaths:
         many = "neurons are" if deaths > 1 else "neuron is"
-        return f"{told} {deaths} {many} dead, silent at every place, and will stay so."
+        told = (
+            f"{told} {deaths} {many} dead, silent at every place: no gradient reaches {'them' if deaths > 1 else 'it'}."
+        )
+        back = run.returning(now)
+        return f"{told} Momentum will still bring {back} of them back." if back else told
     if run.activation == "leaky_relu" and (below := int(np.sum(run.below(now)))):
         many = "neurons are" if below > 1 else "neuron is"
         return f"{told} None is dead, but {below} {many} below zero at every place and learn by the leak alone."

@@ -111,7 +111,7 @@ def lookup(word: int) -> tuple[Any, ...]:
         row(
             matrix(
                 counted.table,
-                f"The table ({rows} × {width}); click a row",
+                f"The table W ({rows} × {width}); click a row",
                 "resid",
                 "table",
                 rows=names,
@@ -133,7 +133,7 @@ def lookup(word: int) -> tuple[Any, ...]:
                 readouts([("multiplications", "0"), ("in SmolLM2's table", "0")]),
                 matrix(
                     np.reshape(hot, (6, 6)),
-                    f"Or one-hot: {rows} numbers, a 1 in place {at} …",
+                    f"Or one-hot, x: {rows} numbers, a 1 in place {at} …",
                     "tokens",
                     "hot",
                     rows=[f"{start} to {start + 5}" for start in range(0, 36, 6)],
@@ -165,7 +165,7 @@ def lookup(word: int) -> tuple[Any, ...]:
     )
     shown = ",\\; ".join(f"{value:.2f}" for value in picked[:3])
     formula = (
-        rf"\tokens{{e_{{{at}}}}} \, \resid{{W}} = \sum_{{i=0}}^{{{rows - 1}}} \tokens{{e_i}} \, \resid{{W_i}} = "
+        rf"\tokens{{x}} \, \resid{{W}} = \sum_{{i=0}}^{{{rows - 1}}} \tokens{{x_i}} \, \resid{{W_i}} = "
         rf"{rows - 1} \cdot 0 + 1 \cdot \resid{{W_{{{at}}}}} = \resid{{({shown},\; \ldots)}}"
     )
     return picture, sentence, formula, {"picked": picked, "product": product, "table": counted.table}
@@ -250,6 +250,8 @@ def company(text: str, word: str, more: str) -> tuple[Any, ...]:
         f"{together} time{'' if together == 1 else 's'} themselves: what counts is that they keep the same company."
     )
     formula = chance_formula(counted, at, met[0]) if met else ""
+    if met:
+        sentence += f" Worked out below: how much oftener than by chance it stands beside “{counted.words[met[0]]}”."
     return (
         picture,
         sentence,
@@ -513,7 +515,11 @@ def trio(a: str, b: str, c: str, expected: str) -> dict[str, str]:
     real=True,
     presets=[
         Preset("king − man + woman", trio("king", "man", "woman", "queen"), "Works, even with the inputs left in."),
-        Preset("bigger − big + small", trio("bigger", "big", "small", "smaller"), "Works: grammar is what works best."),
+        Preset(
+            "bigger − big + small",
+            trio("bigger", "big", "small", "smaller"),
+            "Works, even with the inputs left in: grammar often does.",
+        ),
         Preset(
             "Tokyo − Japan + China", trio("Tokyo", "Japan", "China", "Beijing"), "Only because Tokyo is not allowed."
         ),
@@ -683,7 +689,7 @@ def word_map(sentence: str, words: str, common: bool, mine: bool) -> tuple[Any, 
                 for a, b in listed.arrows
             ],
             x_label=f"first direction: {ratio[0]:.0%} of the variance",
-            y_label=f"second: {ratio[1]:.0%}",
+            y_label=f"second direction: {ratio[1]:.0%}",
         ),
         readouts(
             [

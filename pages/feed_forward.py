@@ -38,6 +38,8 @@ chapter.code["mlp"] = engine.mlp_steps
 chapter.code["swiglu"] = engine.swiglu_steps
 chapter.code["rank_one"] = rome.rank_one
 
+_NAMES = {"relu": "ReLU", "leaky_relu": "leaky ReLU", "gelu": "GELU", "silu": "SiLU"}
+BENDS = {name: _NAMES.get(name, name) for name in ACTIVATIONS}
 LLAMA, MIXTRAL = CONFIGS["Llama 3.1 8B"], CONFIGS["Mixtral 8x7B"]
 
 
@@ -60,7 +62,7 @@ STEPS = {
     controls=[
         Slider("x1", "Input x1", 1.2, -2.0, 2.0, 0.1),
         Slider("x2", "Input x2", -0.5, -2.0, 2.0, 0.1),
-        Choice("activation", "Activation", "relu", {name: name.replace("_", " ") for name in ACTIVATIONS}),
+        Choice("activation", "Activation", "relu", BENDS),
         Choice("step", "Write out", "w1", STEPS),
         Choice("place", "Weight to move", "w1:0:0", places()),
         Slider("nudge", "Move it by", 0.0, -2.0, 2.0, 0.1),
@@ -132,7 +134,8 @@ def _graph(run: TypedNetwork, activation: str) -> Picture:
         nodes.append(
             {"id": f"h{j}", "label": f"h{j + 1} {'silent' if off else 'fires'}", "value": float(out), "column": 1,
              "row": j, "tensor": "ffn", "key": f"a1:{j}", "state": "off" if off else "wanted",
-             "note": f"{_sum(run.x, run.w1[:, j], run.b1[j])} = {plain(total)}; {activation} makes it {plain(out)}"}
+             "note": f"{_sum(run.x, run.w1[:, j], run.b1[j])} = {plain(total)}; "
+             f"{BENDS[activation]} makes it {plain(out)}"}
         )  # fmt: skip
     for k in range(2):
         nodes.append(
@@ -177,7 +180,7 @@ def _grids(run: TypedNetwork, activation: str) -> Picture:
                product=("x", "w1")),
     )  # fmt: skip
     second = row(
-        matrix(a1, f"A1 = {activation.replace('_', ' ')}(Z1)", "ffn", "a1", columns=hidden,
+        matrix(a1, f"A1 = {BENDS[activation]}(Z1)", "ffn", "a1", columns=hidden,
                keys=[_keys("a1", len(a1))], limit=2, digits=3),
         sign("×"),
         matrix(w2, "W2", "ffn", "w2", rows=hidden, columns=outputs, key_rows="a1", key_columns="a2", limit=2,
@@ -550,7 +553,12 @@ def _neuron_preset(label: str, why: str, **values: Any) -> Preset:
     presets=[
         _neuron_preset("Too …", "After “too”, one neuron writes half of the output.", layer=24),
         _neuron_preset("Early", "Many neurons share the work, and hardly any speaks for a word.", layer=3),
-        _neuron_preset("The last layer", "Who decides in the last moment?", layer=29, by="push"),
+        _neuron_preset(
+            "The last layer",
+            "Ranked by their push on the favourite: the strongest may well push against it.",
+            layer=29,
+            by="push",
+        ),
         _neuron_preset("Without it", "What the model says when this one is silent.", layer=24, off=True),
     ],
     height=780,
@@ -598,7 +606,7 @@ def neurons(sentence: str, layer: int, by: str, off: bool, token: int, rank: int
         + (
             "A single neuron carries half of the output."
             if found.half == 1
-            else f"The {found.half} strongest of {len(found.hidden):,} neurons carry half of the output."
+            else f"The {found.half} of {len(found.hidden):,} neurons with the largest shares carry half of the output."
         )
     )
     if off:
@@ -706,7 +714,7 @@ FACT = Choice("fact", "Fact to change", "france", {name: fact.name for name, fac
         _edit_preset("Half a dose", "Not enough: the old fact still stands.", "gold", 10, strength="0.5"),
         _edit_preset(
             "Hamlet as the first word",
-            "Where Hamlet is the very first token, its key is another, and the edit does not reach it.",
+            "Where Hamlet is the very first token, its key is another, and the edit hardly reaches it.",
             "hamlet",
             7,
         ),
@@ -1051,7 +1059,7 @@ def berlin_after(**_: Any) -> str:
     entry = next(
         e for n, e in zip(recorded()["layers"], recorded()["facts"]["france"]["statistics"], strict=True) if n == 19
     )
-    return "broad" if entry["edited"] > 0.9 and entry["other"] < 0.5 * entry["other_before"] else "clean"
+    return "a lot" if entry["edited"] > 0.9 and entry["other"] < 0.5 * entry["other_before"] else "little"
 
 
 register_page(__name__, path=chapter.entry.path, title=chapter.entry.title, layout=chapter.layout)

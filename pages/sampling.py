@@ -102,7 +102,7 @@ VOCABULARY = SOURCES["smollm2"].config.vocabulary
         Preset(
             "No filter",
             {"temperature": 1.0, "k": 7, "p": 1.0, "minimum": 0.0, "greedy": False},
-            "The plain softmax: even purple soup gets its 1 %.",
+            "The plain softmax: even purple soup gets its 1%.",
         ),
         Preset(
             "Hot",
@@ -110,9 +110,9 @@ VOCABULARY = SOURCES["smollm2"].config.vocabulary
             "A high temperature evens out the shares; it never changes their order.",
         ),
         Preset(
-            "Hot, but the tail cut first",
+            "Hot, with min-p",
             {"temperature": 2.5, "k": 7, "p": 1.0, "minimum": 0.4, "greedy": False},
-            "Min-p asks how far behind the best a word is, so that it still cuts when all shares are alike.",
+            "Heat comes first: the bar sinks with the best word’s share, and only purple is still below it.",
         ),
         Preset(
             "Temperature 0",
@@ -275,7 +275,7 @@ ORDERS = {
     provenance="The same seven words with the logits they start with; computed live",
     presets=[
         Preset(
-            "4 % beats 35 %",
+            "4% beats 35%",
             {"source": "mine", "draw": 0.965, "temperature": 1.0, "order": "listed"},
             "The number fell on a short stretch. Somebody has to win.",
         ),
@@ -402,8 +402,9 @@ def chance(power: float, seed: int, temperature: float) -> tuple[Any, ...]:
     )
     now = error / math.sqrt(count)
     sentence = (
-        f"After {many(count, 'draw')} the share farthest off is {distances[-1]:.2%} from its probability; one standard "
-        f"error is {now:.2%}. A hundred times as many draws would make that {now / 10:.2%}."
+        f"After {many(count, 'draw')} the share farthest off is {100 * distances[-1]:.2f} percentage points from its "
+        f"probability; one standard error is {100 * now:.2f}. A hundred times as many draws would make that "
+        f"{10 * now:.2f}."
     )
     formula = rf"\sqrt{{\frac{{p (1 - p)}}{{n}}}} = \frac{{{number(error)}}}{{\sqrt{{{count}}}}} = {number(now)}"
     return picture, sentence, formula, {"draws": at, "distances": distances}
@@ -458,7 +459,11 @@ def _chips(reading: Reading, at: int, control: str, title: str, notes: Sequence[
         Preset("As the model has it", {"temperature": 1.0, "place": -1}, "Temperature 1 changes nothing."),
         Preset("Cold", {"temperature": 0.3}, "Nearly all goes to the first few."),
         Preset("Feverish", {"temperature": 2.0}, "Fifty thousand tiny shares add up: the tail now outweighs the top."),
-        Preset("After the first word", {"place": 0, "temperature": 1.0}, "One word says little about the next."),
+        Preset(
+            "After the first word",
+            {"place": 0, "temperature": 1.0},
+            "With so little to go by, the favourite may be an odd one. How many equal choices is it worth?",
+        ),
     ],
     height=820,
 )
@@ -488,7 +493,7 @@ def vocabulary(sentence: str, temperature: float, place: int) -> tuple[Any, ...]
                     (f"at temperature {temperature:g}", shown[1], p[shown[1] - 1]),
                     *([("as the model has it", shown[0], plain[shown[0] - 1])] if temperature != 1 else []),
                 ],
-                title="Every token by its rank, both axes logarithmic",
+                title="Tokens by rank, down to one in ten billion; both axes logarithmic",
                 x_label="rank",
                 y_label="probability",
                 tensors=["logits", "resid"],
@@ -500,8 +505,8 @@ def vocabulary(sentence: str, temperature: float, place: int) -> tuple[Any, ...]
             [
                 ("entropy", f"{spread:.2f} nats"),
                 ("as many as … equal choices", f"{math.exp(spread):,.1f}"),
-                ("tokens that hold 90 %", grouped(int(np.sum(np.cumsum(p, dtype=np.float64) < 0.9)) + 1)),
-                ("least likely token", f"{float(p[-1]):.1e}" if p[-1] else "0"),
+                ("tokens that hold 90%", grouped(int(np.sum(np.cumsum(p, dtype=np.float64) < 0.9)) + 1)),
+                ("least likely token", odds(float(p[-1])) if p[-1] > 1e-12 else "below 1 in a trillion"),
             ]
         ),
     )
@@ -738,7 +743,10 @@ def nucleus(sentence: str, p: float, k: int) -> tuple[Any, ...]:
         f"{{{{token:{high}|“{spoken(reading.pieces[high])}”}}}}. The {k} likeliest have between {np.min(kept):.1%} and "
         f"{np.max(kept):.1%}."
     )
-    formula = rf"\frac{{{int(sizes[high])}}}{{{int(sizes[low])}}} = {number(sizes[high] / sizes[low])}"
+    formula = (
+        r"\frac{\text{most tokens needed}}{\text{fewest}} = "
+        rf"\frac{{{int(sizes[high])}}}{{{int(sizes[low])}}} = {number(sizes[high] / sizes[low])}"
+    )
     return picture, text, formula, {"sizes": sizes, "kept": kept}
 
 
@@ -1029,6 +1037,31 @@ def doubling_logit() -> float:
 @chapter.number
 def hot_share() -> str:
     return f"{softmax(np.array(LOGITS))[0]:.0%}"
+
+
+def _left(temperature: float, p: float, minimum: float) -> int:
+    """How many of the seven words a filter leaves."""
+    return int(np.sum(np.isfinite(pipeline(np.array(LOGITS), temperature, 7, p, minimum)[-1].logits)))
+
+
+@chapter.number
+def hot_top_p() -> int:
+    return _left(2.5, 0.9, 0.0)
+
+
+@chapter.number
+def cool_top_p() -> int:
+    return _left(1.0, 0.9, 0.0)
+
+
+@chapter.number
+def hot_min_p() -> int:
+    return _left(2.5, 1.0, 0.4)
+
+
+@chapter.number
+def cool_min_p() -> int:
+    return _left(1.0, 1.0, 0.4)
 
 
 @chapter.number

@@ -267,7 +267,11 @@ def right_choice(question: Mapping[str, Any], computed: Any) -> int:
 def written(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    mantissa, _, exponent = f"{value:.4g}".partition("e")
+    raised = str(int(exponent or 0)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return mantissa.replace("-", "−") + (f" · 10{raised}" if exponent else "")
 
 
 def as_script_json(value: Any) -> str:

@@ -36,7 +36,7 @@
       const every = Math.max(1, Math.ceil(room / (Math.abs(to - from) / (b - a || 1))));
       for (let e = Math.floor(a); e <= Math.ceil(b); e++) {
         if (e % every) continue;
-        [1, ...(b - a < 1.5 ? [2, 5] : [])].forEach((m) => { const t = m * 10 ** e; if (t >= low * 0.999 && t <= high * 1.001) ticks.push(t); });
+        [1, ...(b - a < 2 && 0.3 * Math.abs(to - from) > (room / 1.5) * (b - a) ? [2, 5] : [])].forEach((m) => { const t = m * 10 ** e; if (t >= low * 0.999 && t <= high * 1.001) ticks.push(t); });
       }
       return { ticks, at: (v) => from + ((Math.log10(v) - a) / (b - a)) * (to - from) };
     }
@@ -79,7 +79,10 @@
   }
 
   function axes(root, p, x, y, box, width, height) {
-    x.ticks.forEach((t) => root.append(line(x.at(t), box.top, x.at(t), height - box.bottom, "rule"), text(x.at(t), height - box.bottom + 16, short(t), "middle")));
+    x.ticks.forEach((t) => {
+      const words = short(t), cut = x.at(t) + words.length * 3.5 > width; // half of the words' width: the last may not fit
+      root.append(line(x.at(t), box.top, x.at(t), height - box.bottom, "rule"), text(cut ? width : x.at(t), height - box.bottom + 16, words, cut ? "end" : "middle"));
+    });
     y.ticks.forEach((t) => root.append(line(box.left, y.at(t), width - box.right, y.at(t), "rule"), text(box.left - 7, y.at(t) + 4, short(t), "end")));
     root.append(text((box.left + width - box.right) / 2, height - 6, p.x_label || "", "middle", "axis"));
     const side = text(0, 0, p.y_label || "", "middle", "axis");

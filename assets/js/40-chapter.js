@@ -48,7 +48,7 @@
     if (choices[verdict.choice]) choices[verdict.choice].classList.add(right ? "right" : "wrong");
     const line = asked.querySelector(".verdict");
     line.innerHTML = verdict.say || "";
-    if (verdict.computed) line.prepend(G.el("b", {}, `${right ? "Yes." : "Not so."} ${verdict.computed}. `));
+    if (verdict.computed) line.prepend(G.el("b", {}, `${right ? "Right." : "Not so."} ${verdict.computed}. `));
     if (right) G.progress((mine) => { mine.answered = { ...mine.answered, [verdict.question]: true }; });
   }
 

@@ -55,6 +55,15 @@ def test_too_large_a_step_kills_every_relu_and_dead_ones_stay_as_they_are():
     assert train(TARGETS["bump"](X), 8, rate=0.1, activation="tanh").deaths[-1] == 0
 
 
+def test_momentum_brings_some_of_the_dead_back():
+    run = train(SINE, 8, rate=0.1, seed=3)
+    for step in (8, 16, 110, 299):
+        dead, later = run.dead(step), run.parameters[step + 1 :]
+        sums = [run.x[:, None] * p["w1"] + p["b1"] for p in later]
+        assert run.returning(step) == sum(any(np.any(z[:, i] > 1e-6) for z in sums) for i in np.flatnonzero(dead))
+    assert run.returning(8) > 0 == run.returning(300)
+
+
 def test_a_descent_that_runs_away_ends_early():
     run = train(SINE, 8, rate=1.0)
     assert len(run.losses) < 20

@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 
 from app import app  # noqa: F401  (declares the pages)
+from engine.edit_facts import FACTS
+from engine.model import load
+from engine.rank_one_edit import on_text, rank_one_edit
+from engine.tokenization import encode
 from pages import feed_forward as page
 from pages._reading import piece, read
 from ui.lab import DEFAULT_SENTENCE, LABS, Preset, compute, data_of
@@ -126,3 +130,20 @@ def test_the_edits_of_the_presets_do_what_their_words_say():
     assert abs(hamlet["doses"][1]) < 0.3
     eiffel = page.recorded()["facts"]["eiffel"]["key"][page.rome.LAYERS.index(25)]
     assert eiffel["loss"] > 0.1, "the plain key leaks"
+
+
+@pytest.mark.model
+def test_what_the_prose_asks_readers_to_try_on_the_edited_model():
+    model = load()
+    edited = rank_one_edit(model, FACTS["france"], 7)
+    rome, paris = (encode(word, "smollm2")[0] for word in (" Rome", " Paris"))
+
+    def says(prompt: str) -> int:
+        return int(np.argmax(on_text(model, edited, 7, encode(prompt, "smollm2")).after))
+
+    assert says("The Eiffel Tower is located in the city of") == paris
+    assert says("The president of France lives in") == rome
+    hamlet = rank_one_edit(model, FACTS["hamlet"], 7)
+    first = [probe.prompt for probe in FACTS["hamlet"].probes].index("Hamlet was written by William")
+    assert abs(hamlet.doses[first]) < 0.2
+    assert hamlet.after.new[first] < 0.02
