@@ -146,7 +146,7 @@ def lookup(word: int) -> tuple[Any, ...]:
                     "resid",
                     "row",
                     limit=limit,
-                    cell=19,
+                    cell=13,
                 ),
                 readouts(
                     [

@@ -94,6 +94,19 @@ STEPS = {
             {"x1": -1, "x2": -1, "first": "1 0.5 2; 1 1.5 0.2", "second": SECOND, "activation": "relu", "nudge": 0},
             "Every sum is negative, so nothing reaches the second matrix. Moving W2 changes nothing.",
         ),
+        Preset(
+            "One weight moved",
+            {
+                "x1": 1.2,
+                "x2": -0.5,
+                "first": FIRST,
+                "second": SECOND,
+                "activation": "relu",
+                "place": "w1:0:1",
+                "nudge": 1.5,
+            },
+            "The weight from x1 to h2 was −0.9. Turned positive, it wakes h2 up.",
+        ),
     ],
     height=590,
 )

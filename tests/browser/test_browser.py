@@ -232,7 +232,8 @@ def moves(reader: Reader, lab: Lab, control: Control) -> Any:
             if act(lambda option=option: node.select_option(option), now() != option):
                 yield
     elif isinstance(control, Text):
-        for text in ("a*b + 2", "Other words 1 2 3"):
+        another_digit = re.sub(r"\d", lambda digit: str((int(digit[0]) + 1) % 10), str(now()), count=1)
+        for text in ("a*b + 2", "x*x + 2", "Other words 1 2 3", another_digit):
             if act(lambda text=text: node.fill(text), now() != text):
                 yield
     elif isinstance(control, (Pick, Trail)):
