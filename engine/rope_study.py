@@ -135,6 +135,16 @@ def decay(d: int, base: float | int, distances: Shaped[Array, "n"], seed: int = 
     return Decay(scores_at_distances(ones, ones, distances, base) / d, drawn, np.sqrt(np.mean(drawn**2, axis=0)))
 
 
+def below_half(d: int, base: float | int, furthest: int) -> int | None:
+    """The first distance, up to `furthest`, at which equal vectors keep less than half of their score; None if none."""
+    for start in range(1, furthest + 1, 256):  # mostly it is near: no need to try them all
+        distances = np.arange(start, min(start + 256, furthest + 1))
+        found = distances[scores_at_distances(np.ones(d), np.ones(d), distances, base) / d < 0.5]
+        if len(found):
+            return int(found[0])
+    return None
+
+
 @dataclass(frozen=True)
 class Extension:
     """What a way of reading beyond the trained context does to each pair."""

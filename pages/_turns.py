@@ -12,7 +12,7 @@ from engine import rope_study as study
 from engine.rope import Scaling
 from pages._reading import Reading, piece, spoken
 from ui.figures import Picture, bars, plane
-from ui.mathml import number
+from ui.mathml import bracketed, number
 
 CONTEXT = 8192  # that the pairs of the lab on longer contexts were trained with
 ROUNDING = 1e-9  # what is smaller is float arithmetic, and nothing that a scheme does
@@ -57,7 +57,7 @@ def two_places(
 
 def products(q: np.ndarray, k: np.ndarray) -> str:
     """A dot product of two arrows, written out."""
-    return " + ".join(rf"\q{{{number(a, 3)}}} \cdot \k{{{number(b, 3)}}}" for a, b in zip(q, k, strict=True))
+    return " + ".join(rf"\q{{{bracketed(a, 3)}}} \cdot \k{{{bracketed(b, 3)}}}" for a, b in zip(q, k, strict=True))
 
 
 # --- sentences and formulas of single labs -------------------------------------------------------------------------

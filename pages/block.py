@@ -11,8 +11,8 @@ from dash import register_page
 
 from engine import block as engine
 from engine import block_study, residual_study, small_block
-from engine.anatomy import block_parts, outside_parts
-from engine.ledger import CONFIGS, active_parameters, parameter_ledger, total_parameters
+from engine.anatomy import Part, block_parts, outside_parts
+from engine.ledger import CONFIGS, Config, active_parameters, parameter_ledger, total_parameters
 from engine.lens import kept_lens, logit_lens
 from engine.model import Model
 from pages import _block_drawing as drawn
@@ -20,9 +20,9 @@ from pages._block_words import CHAPTER, TITLES, character, exact, formula, roles
 from pages._reading import Reading, piece, read, spoken
 from ui.chapter import Chapter
 from ui.controls import Choice, Pick, Slider, Toggle, within
-from ui.figures import bars, cells, curve, matrix, readouts, row, sign, stack, stacked, stage, table, tokens
+from ui.figures import bars, cells, curve, math, matrix, readouts, row, sign, stack, stacked, stage, table, tokens
 from ui.lab import Preset
-from ui.mathml import number, signed
+from ui.mathml import bracketed, mathml, number, signed
 
 chapter = Chapter(__name__, Path(__file__).parent)
 
@@ -77,7 +77,7 @@ def _group_share(model: str, group: str) -> str:
         Preset("Four norms", {"model": "Gemma 2 9B", "part": 9}, "Gemma 2 also normalises what a sublayer gives back."),
         Preset("Eight for one", {"model": "Llama 3.1 70B", "part": 4}, "64 query heads share 8 key heads."),
     ],
-    height=870,
+    height=1143,
 )
 def anatomy(model: str, length: int, part: int) -> tuple[Any, ...]:
     config = CONFIGS[model]
@@ -100,12 +100,13 @@ def anatomy(model: str, length: int, part: int) -> tuple[Any, ...]:
         [label, drawn.shape(dimensions) + (f", {count} times" if count > 1 else "")]
         for label, dimensions, count in chosen.arrays
     ]
-    detail = [stage(TITLES[name], words[name], CHAPTER.get(name, ""), readouts(facts))]
+    detail = [stage(TITLES[name], words[name], CHAPTER.get(name, ""), _equation(config, chosen))]
+    detail.append(readouts(facts))
     if arrays:
         detail.append(table(["weights", "shape"], arrays, title=""))
     picture = row(
+        drawn.drawing(config, parts, words, name, f"One block of {model}: click a part"),
         stack(*detail),
-        drawn.drawing(config, parts, words, name, f"One block of {model}, and what stands around it"),
     )
     share = copies * chosen.parameters / total
     sentence = (
@@ -121,7 +122,12 @@ def anatomy(model: str, length: int, part: int) -> tuple[Any, ...]:
         "names": [each.name for each in (*inside, *outside)],
         "parameters": [each.parameters for each in (*inside, *outside)],
     }
-    return picture, sentence, formula(config, chosen), data
+    return picture, sentence, "", data
+
+
+def _equation(config: Config, part: Part) -> Any:
+    """A part's equation and, in lines below it, this model's sizes."""
+    return math(*(mathml(line, block=True) for line in formula(config, part).split(r", \quad ")))
 
 
 @chapter.lab(
@@ -299,15 +305,11 @@ def _row_formula(x: np.ndarray) -> str:
     squares = float(np.sum(x * x))
     size = (squares / len(x) + 1e-5) ** 0.5
     first = next((value for value in x if value), 0.0)
-    terms = " + ".join(f"{_bracketed(v)}^2" for v in x if v) or "0"
+    terms = " + ".join(f"{bracketed(v)}^2" for v in x if v) or "0"
     return (
         rf"\text{{size}} = \sqrt{{\frac{{{terms}}}{{{len(x)}}} + 10^{{-5}}}} = {number(size)}, \qquad "
         rf"\frac{{\resid{{{number(first)}}}}}{{{number(size)}}} = \resid{{{number(first / size)}}}"
     )
-
-
-def _bracketed(value: float) -> str:
-    return f"({number(value)})" if value < 0 else number(value)
 
 
 def _small_rows(run: small_block.SmallRun, at: int, on: dict[str, bool], weights: bool) -> list[Any]:
@@ -439,13 +441,13 @@ def norm(kind: str, a: float, b: float, c: float, d: float, times: float) -> tup
     shift = mean if kind == "layer" else 0.0
     size = float(np.sqrt(np.mean((x - shift) ** 2) + 1e-5))
     sentence = f"The row's size was {size:.4g} and is now {float(np.sqrt(np.mean(normed**2))):.3f}. " + (
-        "Multiply it by anything: what comes out stays the same."
+        "Multiply it by any positive number: what comes out stays the same."
         if kind == "rms"
-        else f"LayerNorm first takes away the mean, {mean:.4g}; Llama's RMSNorm leaves it in."
+        else f"LayerNorm first takes away the mean, {_real(mean)}; Llama's RMSNorm leaves it in."
     )
     if size < 0.01:
         sentence = "There is nothing in this row to scale up: what comes out is zero."
-    terms = " + ".join(f"{_bracketed(v - shift)}^2" for v in x)
+    terms = " + ".join(f"{bracketed(v - shift)}^2" for v in x)
     above = rf"{number(x[0])} {signed(-shift)}" if shift else number(x[0])
     text = (
         rf"\frac{{\resid{{{above}}}}}{{\sqrt{{({terms}) / 4 + 10^{{-5}}}}}} = "
@@ -686,15 +688,16 @@ def outlier(sentence: str, token: int) -> tuple[Any, ...]:
                 ("number", f"{found.channel} of 576"),
                 ("at its largest", f"{found.values[top]:,.1f}"),
                 ("share there", f"{found.shares[top]:.1%}"),
-                ("written by", f"block {found.written_in}, {found.by[0]}"),
-                ("taken back by", f"block {found.erased_in}, {found.by[1]}"),
+                ("most added by", f"block {found.written_in}, {found.by[0]}"),
+                ("most taken by", f"block {found.erased_in}, {found.by[1]}"),
             ]
         ),
     )
     text = (
         f"{reading.note}In the stream of “{name}”, number {found.channel} reaches {found.values[top]:,.0f} and then is "
-        f"{found.shares[top]:.1%} of the squared length. Block {found.written_in} wrote it ({found.by[0]}), block "
-        f"{found.erased_in} takes most of it back ({found.by[1]}). "
+        f"{found.shares[top]:.1%} of the squared length. Block {found.written_in} adds most to it ({found.by[0]}), "
+        f"block {found.erased_in} takes most from it ({found.by[1]}); "
+        f"{abs(found.values[-1] / found.values[top]):.0%} is left at the end. "
         + (
             "The norm divides by it, so that the next sublayer sees hardly anything else of this token."
             if found.shares[top] > 0.9
@@ -854,6 +857,11 @@ EDIT_LIMIT = 24
         Preset(
             "No residual, block 15", {"part": "ffn-residual", "block": "15"}, "Everything read so far is thrown away."
         ),
+        Preset(
+            "No residual, block 0",
+            {"part": "ffn-residual", "block": "0"},
+            "The exception: the bare embedding is not missed.",
+        ),
     ],
     height=1010,
 )
@@ -919,6 +927,11 @@ def ablate(sentence: str, part: str, block: str) -> tuple[Any, ...]:
     return picture, text, latex, data
 
 
+def _real(value: float) -> str:
+    """A number in a sentence, with a real minus."""
+    return f"{value:.4g}".replace("-", "−")
+
+
 def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
 
@@ -962,7 +975,7 @@ def sweep(sentence: str, blocks: str) -> tuple[Any, ...]:
     before, change = residual_study.loss_changes(reading.model, reading.ids, start, stop, STEP)
     at = np.arange(start, stop)
     order = np.argsort(-change, axis=None)[:5]
-    named = [f"block {start + k // 2}, {('attention', 'feed-forward')[k % 2]}" for k in order]
+    named = [f"{start + k // 2} {('attention', 'feed-forward')[k % 2]}" for k in order]
     picture = stack(
         curve(
             [("attention off", at, change[:, 0]), ("feed-forward off", at, change[:, 1])],
@@ -972,7 +985,7 @@ def sweep(sentence: str, blocks: str) -> tuple[Any, ...]:
             tensors=["attn", "ffn"],
             points=True,
         ),
-        bars(named, change.reshape(-1)[order], title="Most missed of these", tensor="grad", unit="nats"),
+        bars(named, change.reshape(-1)[order], title="Most missed: block and sublayer, in nats", tensor="grad"),
     )
     small_change, better = int(np.sum(np.abs(change) < 0.1)), int(np.sum(change < -0.01))
     top = float(change.reshape(-1)[order[0]])

@@ -35,7 +35,7 @@ from ui.figures import (
     tokens,
 )
 from ui.lab import Preset
-from ui.mathml import number, signed
+from ui.mathml import bracketed, number, signed
 
 chapter = Chapter(__name__, Path(__file__).parent)
 
@@ -207,7 +207,7 @@ def heads(example: str, projections: str, causal: bool, matrices: bool, head: in
     }[projections]
     best = tops[h]
     products = " + ".join(
-        rf"\q{{{number(a, 3)}}} \cdot \k{{{number(b, 3)}}}"
+        rf"\q{{{bracketed(a, 3)}}} \cdot \k{{{bracketed(b, 3)}}}"
         for a, b in zip(result.q[h, at], result.k[h, best], strict=True)
     )
     score = number(scores[h, at, best])
@@ -442,7 +442,7 @@ def sharing(kv_heads: str, seed: int, head: int) -> tuple[Any, ...]:
     h = head if 0 <= head < QUERY_HEADS else group * within(head - QUERY_HEADS, count)
     gap = float(np.max(np.abs(grouped - repeated)))
     names = [f"token {i + 1}" for i in range(4)]
-    others = ", ".join(str(i) for i in range(QUERY_HEADS) if reads[i] == reads[h] and i != h)
+    others = _listed([i for i in range(QUERY_HEADS) if reads[i] == reads[h] and i != h]) if group > 1 else ""
     picture = stack(
         _readers(count, group, h),
         row(
@@ -463,7 +463,7 @@ def sharing(kv_heads: str, seed: int, head: int) -> tuple[Any, ...]:
     )
     sentence = (
         f"Query head {h} reads key/value head {reads[h]}"
-        + (f", together with {others}. " if group > 1 else ", and no one else does. ")
+        + (f", together with heads {others}. " if group > 1 else ", and no one else does. ")
         + f"Copying the shared keys and values for every head changes the result by {_tiny(gap)}."
     )
     formula = (
@@ -627,7 +627,7 @@ SEEDS = {str(seed): f"Seed {seed}" for seed in range(5)}
     real=True,
     presets=[
         Preset("One step back", {"layer": 16, "head": 0}, "A stripe right below the diagonal."),
-        Preset("The first token", {"layer": 18, "head": 8}, "A single dark column: it waits there."),
+        Preset("The first token", {"layer": 18, "head": 8}, "A single strong column: it waits there."),
         Preset("Itself", {"layer": 11, "head": 6}, "The diagonal."),
         Preset("Wide", {"layer": 0, "head": 1}, "Hardly a pattern: it averages what came before."),
     ],
@@ -677,7 +677,7 @@ def maps(sentence: str, layer: int, head: int, query: int) -> tuple[Any, ...]:
     )
     formula = (
         rf"\attn{{W}} = \mathrm{{softmax}}\left("
-        rf"\frac{{\q{{Q_{{{head}}}}} \k{{K_{{{head // GROUP}}}}}^\top}}{{\sqrt{{64}}}}\right): "
+        rf"\frac{{\q{{Q_{{{head}}}}} \k{{K_{{{head // GROUP}}}}}^\top}}{{\sqrt{{64}}}}\right), \quad "
         rf"({len(names)} \times 64)(64 \times {len(names)}) \to {len(names)} \times {len(names)}"
     )
     return picture, text, formula, {"weights": every, "first": first, "previous": previous}
@@ -721,7 +721,7 @@ def copying(sentence: str, text: str, token: int) -> tuple[Any, ...]:
     at = max(within(token, 2 * period), 1)
     pieces, places = [piece(int(i)) for i in result.ids], np.arange(2, period + 1)
     first, second = study.copied(surprisals)
-    guessed = [piece(int(i)) for i in result.guesses[at - 1]]
+    guessed = [piece(int(i)).replace(" ", "·") for i in result.guesses[at - 1]]
     picture = stack(
         tokens(
             [{"text": name} for name in pieces],
@@ -924,7 +924,7 @@ SETS = {
     real=True,
     presets=[
         Preset("Six induction heads", {"which": "induction", "count": "6"}, "Copying is gone."),
-        Preset("Six others", {"which": "random", "count": "6"}, "The control: as many heads, nearly no effect."),
+        Preset("Six others", {"which": "random", "count": "6"}, "The control: as many heads, far less harm."),
         Preset("One head before them", {"which": "one", "layer": 16, "head": 0}, "It copies nothing itself."),
         Preset("All of layer 1", {"which": "layer", "layer": 1}, "Early layers carry more than copying."),
         Preset("Twenty at random", {"which": "random", "count": "20"}, "Now your sentence suffers too."),
@@ -945,7 +945,7 @@ def switch_off(sentence: str, which: str, count: str, seed: str, layer: int, hea
     picture = stack(
         heads_map(
             marks,
-            title="Dark: switched off. 30 layers across, 9 heads down" + ("; click one" if clickable else ""),
+            title="Coloured: switched off. 30 layers across, 9 heads down" + ("; click one" if clickable else ""),
             limit=1,
             picked=[head, layer] if clickable else [],
             pick=["head", "layer"] if clickable else [],

@@ -217,7 +217,7 @@ def pair(position_q: int, position_k: int, theta: float, angle: int) -> tuple[An
                 circle=1,
             ),
             curve(
-                [("score at this distance", apart, study.scores_at_distances(now.q, now.k, apart * theta))],
+                [("score at this distance", apart, cleaned(study.scores_at_distances(now.q, now.k, apart * theta)))],
                 title="The score against the distance alone",
                 x_label="position of the query − position of the key",
                 y_label="score",
@@ -426,10 +426,10 @@ def frequencies(power: float, width: str, context_power: int, position: int) -> 
             plane(
                 [],
                 arrows=[
-                    arrow((1 - 0.09 * i) * tip, f"pair {name}", "q", key=f"pair:{name}")
+                    arrow((1 - 0.12 * i) * tip, str(name), "q", key=f"pair:{name}")
                     for i, (name, tip) in enumerate(zip(pairs[:: 2 * step], clock, strict=True))
                 ],
-                title=f"Eight of the pairs as hands, at position {position:,}: the longest is the fastest",
+                title=f"Eight pairs as hands, by number, at position {position:,}. The longest is the fastest",
                 limit=1.15,
                 circle=1,
             ),
@@ -454,8 +454,13 @@ def frequencies(power: float, width: str, context_power: int, position: int) -> 
     )
     sentence = (
         f"With base {base:,.0f}, the fastest of {d // 2} pairs goes round every {lengths[0]:.2f} positions and the "
-        f"slowest every {lengths[-1]:,.0f}. In a context of {context:,} positions, {never} pairs never complete a "
-        "turn: their rows change colour once at most, and their hands creep."
+        f"slowest every {lengths[-1]:,.0f}. "
+        + (
+            f"In a context of {context:,} positions, {never} pairs never complete a turn: their rows pass through blue "
+            "once at most, and their hands creep."
+            if never
+            else f"In a context of {context:,} positions every pair completes a turn; alone none tells far from near."
+        )
     )
     last = d // 2 - 1
     formula = (
@@ -487,7 +492,9 @@ def frequencies(power: float, width: str, context_power: int, position: int) -> 
     provenance="Vectors of ones and random vectors, turned live",
     presets=[
         Preset(
-            "SmolLM2", {**OURS, "reach": 13}, "Equal vectors lose most of their score over the first hundred positions."
+            "SmolLM2",
+            {**OURS, "reach": 13},
+            "Equal vectors lose nearly half of their score over the first hundred positions.",
         ),
         Preset("10,000", {"power": 4.0, "width": "64", "reach": 13}, "A smaller base forgets sooner."),
         Preset(
@@ -516,8 +523,8 @@ def decay(power: float, width: str, reach: int, seed: int) -> tuple[Any, ...]:
         tensors=["q", "k", "resid", "resid"],
         log_x=True,
     )
-    below = distances[np.argmax(found.equal < 0.5)] if np.any(found.equal < 0.5) else None
-    fall = f"fall below a half at distance {below:.0f}" if below else "never fall below a half here"
+    below = study.below_half(d, base, 2**reach)
+    fall = f"first fall below a half at distance {below:,}" if below else "never fall below a half here"
     sentence = (
         f"Equal vectors start at 1 and {fall}; at {distances[-1]:,.0f} they are at {fixed(found.equal[-1])}. Unrelated "
         f"vectors do not decay: their scores keep a spread of about {spread:.2f}, near and far, as vectors of {d} "
@@ -947,8 +954,8 @@ def apart(sentence: str, layer: int, head: int, query: int, key: int) -> tuple[A
     best = int(np.argmax(scores))
     text = (
         f"{reading.note}In your sentence the two stand {steps(distance)} apart and score {fixed(here)}; unturned they "
-        f"would score {fixed(flat)}. From 1 to 8,191 positions the score runs between {fixed(scores.min())} and "
-        f"{fixed(scores.max())}, and is highest at distance {distances[best]:,.0f}."
+        f"would score {fixed(flat)}. At the {len(distances)} distances drawn, from 1 to 8,191, the score lies between "
+        f"{fixed(scores.min())} and {fixed(scores.max())}, and is highest at {distances[best]:,.0f}."
     )
     formula = (
         rf"\frac{{\q{{q}} \cdot R_{{-{distance}}} \k{{k}}}}{{\sqrt{{64}}}} = \attn{{{number(here)}}}, \quad "
@@ -1108,8 +1115,7 @@ def slowest() -> int:
 @chapter.number
 def half_at() -> int:
     """The distance at which equal vectors of SmolLM2's head width first score less than half."""
-    distances = np.arange(1, 2000)
-    return int(distances[np.argmax(study.decay(64, BASE, distances, draws=1).equal < 0.5)])
+    return study.below_half(64, BASE, CONTEXT) or 0
 
 
 @chapter.number

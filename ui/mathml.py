@@ -39,6 +39,11 @@ def number(value: float, digits: int = 4) -> str:
     return text
 
 
+def bracketed(value: float, digits: int = 4) -> str:
+    """A number as a factor of a product, or as the base of a power: (-2) where it is negative."""
+    return f"({number(value, digits)})" if value < 0 else number(value, digits)
+
+
 def signed(value: float, digits: int = 4) -> str:
     """A number as the next term of a sum: "+ 2" or "- 2"."""
     return f"{'-' if value < 0 else '+'} {number(abs(value), digits)}"
@@ -53,6 +58,11 @@ def _colour(root: ET.Element) -> None:
 def _tighten(root: ET.Element) -> None:
     """What the converter leaves looser than TeX would: names of functions, signs, scripts."""
     for node in root.iter():
+        if (
+            node.tag == _SPACE + "mi" and node.text == "′"
+        ):  # a prime is high already; as small as an exponent it cannot be seen
+            node.tag = _SPACE + "mo"
+            node.set("mathsize", "150%")
         if node.tag in _SCRIPTS:
             for mark in (mo for script in list(node)[1:] for mo in script.iter(_SPACE + "mo")):
                 mark.set("lspace", "0")

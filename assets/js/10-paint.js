@@ -41,6 +41,12 @@
     G.paint(node.lastChild, picture.part, lab);
   };
 
+  // Formulas that belong to one part of a picture; the server's own MathML, as below every lab.
+  G.painters.math = function (node, picture) {
+    const markup = picture.lines.map((line) => "<div>" + line + "</div>").join("");
+    if (node._shape !== markup) { node.innerHTML = markup; node._shape = markup; }
+  };
+
   G.painters.sign = (node, picture) => { node.textContent = picture.symbol; };
 
   G.painters.words = function (node, picture) {

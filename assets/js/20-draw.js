@@ -11,8 +11,9 @@
   G.painters.curve = function (node, p) {
     const { root, box, width, height } = canvas(node, p, 0.55);
     const all = (axis) => p.series.flatMap((s) => s[axis]).filter((v) => typeof v === "number");
-    const x = scale(all("x").concat(p.marker ? [p.marker[0]] : []), box.left, width - box.right, p.log_x);
     const y = scale(all("y").concat(p.marker ? [p.marker[1]] : []), height - box.bottom, box.top, p.log_y);
+    box.left = Math.max(box.left, 27 + 7 * Math.max(0, ...y.ticks.map((t) => short(t).length))); // the axis' name stands beside its longest number
+    const x = scale(all("x").concat(p.marker ? [p.marker[0]] : []), box.left, width - box.right, p.log_x);
     axes(root, p, x, y, box, width, height);
     p.series.forEach((s, k) => {
       const tensor = (p.tensors || [])[k] || SERIES[k % SERIES.length];
@@ -30,7 +31,8 @@
     const usable = values.filter((v) => isFinite(v) && (!log || v > 0));
     let low = Math.min(...usable), high = Math.max(...usable);
     if (!usable.length) [low, high] = log ? [1, 10] : [0, 1];
-    if (low === high) [low, high] = log ? [low / 2, high * 2] : [low - 0.5, high + 0.5];
+    // What differs only by rounding is one value: steps that small would never reach the end.
+    if (high - low <= 1e-9 * Math.max(Math.abs(low), Math.abs(high))) [low, high] = log ? [low / 2, high * 2] : [low - 0.5, high + 0.5];
     if (log) {
       const a = Math.log10(low), b = Math.log10(high), ticks = [], room = to > from ? 46 : 17; // pixels that a label needs
       const every = Math.max(1, Math.ceil(room / (Math.abs(to - from) / (b - a || 1))));
@@ -43,7 +45,7 @@
     const pad = (high - low) * 0.04;
     low -= pad; high += pad;
     const raw = (high - low) / 5, power = 10 ** Math.floor(Math.log10(raw)), step = [1, 2, 5, 10].map((m) => m * power).find((s) => s >= raw), ticks = [];
-    for (let t = Math.ceil(low / step) * step; t <= high + 1e-12; t += step) ticks.push(Math.abs(t) < step / 1e6 ? 0 : t);
+    for (let t = Math.ceil(low / step) * step; t <= high + step / 1e6; t += step) ticks.push(Math.abs(t) < step / 1e6 ? 0 : t);
     return { ticks, at: (v) => from + ((v - low) / (high - low)) * (to - from) };
   }
 

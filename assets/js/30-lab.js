@@ -158,6 +158,8 @@
     lab.named = {};
     const stage = find("lab-figure").firstElementChild;
     G.paint(stage, answer.picture, lab);
+    // The height kept free is that of a wide page; on a phone some pictures shrink, and leave a gap.
+    if (innerWidth <= 700) stage.parentNode.style.minHeight = "";
     G.rich(find("lab-sentence"), answer.sentence);
     const formula = find("lab-formula");
     if (formula._latex !== answer.formula) { formula.innerHTML = answer.formula; formula._latex = answer.formula; }

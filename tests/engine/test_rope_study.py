@@ -13,6 +13,7 @@ from engine.rope_study import (
     PAIR_WORDS,
     SPOILT,
     at_angle,
+    below_half,
     changes,
     decay,
     distance_between,
@@ -94,6 +95,14 @@ def test_pairs_that_never_complete_a_turn():
     assert unfinished(64, 100_000.0, 8192).sum() == 12
     for d, base, context in ((64, 1e4, 512), (128, 5e5, 8192), (128, 1e6, 131_072)):
         np.testing.assert_array_equal(unfinished(d, base, context), wavelengths(d, base) > context)
+
+
+@pytest.mark.parametrize(("d", "base", "furthest"), [(64, 1e5, 8192), (128, 1e7, 32768), (64, 1e2, 16), (64, 1e5, 58)])
+def test_where_equal_vectors_first_keep_less_than_half(d, base, furthest):
+    """By the plain sum of cosines, one distance after the other."""
+    speeds = [base ** (-2 * i / d) for i in range(d // 2)]
+    scores = ((n, 2 / d * sum(math.cos(n * speed) for speed in speeds)) for n in range(1, furthest + 1))
+    assert below_half(d, base, furthest) == next((n for n, score in scores if score < 0.5), None)
 
 
 def test_equal_vectors_score_by_the_sum_of_cosines():

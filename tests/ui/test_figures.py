@@ -150,3 +150,10 @@ def test_places_send_only_what_they_have() -> None:
     assert picture["values"] == [[{"state": "new", "text": "A"}, {}]]
     assert "columns" not in picture
     assert "legend" not in picture
+
+
+def test_formulas_inside_a_picture_keep_their_order() -> None:
+    assert figures.math("<math>a</math>", "<math>b</math>") == {
+        "kind": "math",
+        "lines": ["<math>a</math>", "<math>b</math>"],
+    }

@@ -68,6 +68,11 @@ def test_only_bars_that_were_asked_to_stretch() -> None:
     assert mathml.mathml(r"\left| w \right|").count('stretchy="true"') == 2
 
 
+@pytest.mark.parametrize("latex", ["p'", r"\theta'_{22}", r"y'_\text{dog}"])
+def test_a_prime_is_large_enough_to_be_seen(latex: str) -> None:
+    assert '<mo mathsize="150%"' in mathml.mathml(latex)
+
+
 @pytest.mark.parametrize("name", mathml.TENSORS)
 def test_every_tensor_has_its_macro(name: str) -> None:
     assert f'class="t-{name}"' in mathml.mathml(rf"\{name}{{X}}")
@@ -90,6 +95,10 @@ def test_every_tensor_has_its_macro(name: str) -> None:
 def test_numbers_in_formulas(value: float, text: str) -> None:
     assert mathml.number(value) == text
     assert mathml.mathml(f"x = {mathml.number(value)}").startswith("<math")
+
+
+def test_a_negative_factor_stands_in_brackets() -> None:
+    assert [mathml.bracketed(value, 3) for value in (-0.1024, 0.0, 2.5)] == ["(-0.102)", "0", "2.5"]
 
 
 def test_terms_setters_and_links() -> None:

@@ -526,6 +526,11 @@ def stage(title: str, note: str, link: str, part: Picture) -> Picture:
     return {"kind": "stage", "title": title, "note": note, "link": link, "part": part}
 
 
+def math(*lines: str) -> Picture:
+    """Formulas below each other, each one `<math>` markup from ui.mathml, never text that a reader typed."""
+    return {"kind": "math", "lines": list(lines)}
+
+
 def sign(symbol: str) -> Picture:
     """An operator between two pictures of a row: ×, =, →, softmax."""
     return {"kind": "sign", "symbol": symbol}
