@@ -450,7 +450,7 @@
       p.labels.forEach((_, i) => {
         const name = still(i) ? el("span") : el("button", { type: "button", class: "pick" });
         name.classList.add("bar-label");
-        list.append(el("div", { class: "bar", "data-key": (p.keys || [])[i] }, name, el("span", { class: "track" }, el("i")), el("span", { class: "bar-value" }), el("span", { class: "bar-note" })));
+        list.append(el("div", { class: "bar", "data-key": (p.keys || [])[i] }, name, el("span", { class: "track" }, el("i", { class: "fill" })), el("span", { class: "bar-value" }), el("span", { class: "bar-note" })));
       });
       body(node).replaceChildren(list);
       G.listen(node, {

@@ -161,6 +161,10 @@
     // The height kept free is that of a wide page; on a phone some pictures shrink, and leave a gap.
     if (innerWidth <= 700) stage.parentNode.style.minHeight = "";
     G.rich(find("lab-sentence"), answer.sentence);
+    // A quantity that the picture does not show now is an ordinary word: nothing would light up with it.
+    find("lab-sentence").querySelectorAll(".quantity").forEach((node) => {
+      if (section.querySelectorAll(`[data-key="${CSS.escape(node.dataset.key)}"]`).length < 2) node.replaceWith(node.textContent);
+    });
     const formula = find("lab-formula");
     if (formula._latex !== answer.formula) { formula.innerHTML = answer.formula; formula._latex = answer.formula; }
     find("lab-time").textContent = answer.ms === undefined ? "" : `computed in ${duration(answer.ms)}`;

@@ -252,7 +252,7 @@ def moves(reader: Reader, lab: Lab, control: Control) -> Any:
 @pytest.mark.model
 @each_page
 def test_the_readers_sentence_changes_every_real_lab(read: Read, path: str) -> None:
-    real = [lab for lab in working(WRITTEN[path]) if lab.real]
+    real = [lab for lab in working(WRITTEN[path]) if lab.real and "{sentence" in lab.snippet]
     if not real:
         return
     reader = read(path)
