@@ -241,6 +241,7 @@
     pen.font = font;
     const left = p.rows ? Math.min(110, Math.max(...p.rows.map((r) => pen.measureText(r).width)) + 8) : 2;
     const top = p.columns ? Math.min(90, Math.max(...p.columns.map((c) => pen.measureText(c).width)) + 8) : 2;
+    canvas.style.width = "0"; // what was drawn before must not decide how much room there is
     node._drawnAt = body(node).clientWidth;
     const room = Math.max(240, (node.clientWidth || 600) - left - 4);
     const size = Math.max(C > 60 ? 6 : 13, Math.min(p.cell || 34, room / C)), high = C > 100 ? Math.max(3, size) : size;

@@ -116,9 +116,16 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
     """Where two answers of `Reader.shown` differ, element by element; empty if they are the same."""
     found = []
     for name in before:
-        old, new = (re.split(r"(?=<)", shown[name]) for shown in (before, after))
+        old, new = (list(map(_in_order, re.split(r"(?=<)", shown[name]))) for shown in (before, after))
         found += [f"{name}: {a[:160]} | {b[:160]}" for a, b in zip_longest(old, new, fillvalue="") if a != b]
     return found[:6]
+
+
+def _in_order(element: str) -> str:
+    """A tag with its attributes by name: their order is that in which a painter happened to set them."""
+    tag, end, text = element.partition(">")
+    attributes = sorted(re.findall(r'[\w-]+="[^"]*"', tag))
+    return re.sub(r'\s+[\w-]+="[^"]*"', "", tag) + " " + " ".join(attributes) + end + text
 
 
 def callback_of(request: Any) -> str:
