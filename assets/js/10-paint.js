@@ -129,7 +129,6 @@
       node._rows.push(line);
     }
     table.append(tbody);
-    table.setAttribute("aria-label", p.title);
     body(node).replaceChildren(el("div", { class: "scroll" }, table));
     G.listen(node, { pointerover: hover, focusin: hover, pointerleave: leave, focusout: leave, click: clickCell, keydown: arrows });
   }
@@ -484,6 +483,7 @@
     titled(node, p);
     const R = p.texts.length, C = p.texts[0].length;
     if (reshaped(node, R, C, p.rows, p.columns, p.pick)) buildCells(node, p, R, C);
+    node.querySelector("table").setAttribute("aria-label", p.title);
     const marked = new Set((p.marked || []).map(String)), [i0, j0] = p.picked || [];
     node._cells.forEach((row, i) => row.forEach((cell, j) => {
       const text = G.visible(p.texts[i][j]);
