@@ -397,7 +397,11 @@ def test_redis_and_celery_may_go_away(tmp_path: Path) -> None:
         assert page.until_done(job, 10)["error"] == jobs_line.NOBODY_RUNS
         with celery_worker(url) as worker:
             job = page.start({"to": 100, "pause": 0.2})
-            page.until_running(job)
+            try:
+                page.until_running(job)
+            except AssertionError:  # on a busy machine the worker may come too late for the first job
+                job = page.start({"to": 100, "pause": 0.2})
+                page.until_running(job)
             for process in [*psutil.Process(worker.pid).children(recursive=True), psutil.Process(worker.pid)]:
                 process.kill()
             assert page.until_done(job, 40)["error"] == jobs_line.LOST
