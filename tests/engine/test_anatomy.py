@@ -5,7 +5,7 @@ import pytest
 
 from engine.anatomy import block_parts, outside_parts
 from engine.ledger import CONFIGS, active_parameters
-from engine.model import available, load
+from engine.model import load
 from engine.tokenization import encode
 
 PUBLISHED = {
@@ -49,7 +49,6 @@ def test_what_differs_between_models():
 
 
 @pytest.mark.model
-@pytest.mark.skipif(not available(), reason="SmolLM2 is not installed")
 def test_shapes_are_those_of_the_real_models_activations():
     ids = encode("The capital of France is", "smollm2")
     trace, parts = load().trace(ids), {part.name: part for part in block_parts(CONFIGS["SmolLM2-135M"], len(ids))}

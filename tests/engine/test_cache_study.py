@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_model import CONFIG, write_package
+from tiny_model import CONFIG
 
-from engine import cache_study, weights
+from engine import cache_study
 from engine.attention import attention, window_mask
 from engine.block import prefill_flops
 from engine.edits import sliding_window
 from engine.kv_cache import bytes_per_token, positions_computed
-from engine.memo import Memo
-from engine.model import Model, load
+from engine.model import Model
 from engine.tokenization import encode
-from engine.weights import load_weights
 
 PROMPTS = [
     "The animal did not cross the street because it was too",
@@ -38,23 +36,6 @@ PROMPTS = [
     "🙂🙂🙂",
     "In the year 1969, people first walked on the",
 ]
-
-
-@pytest.fixture(scope="module")
-def smollm2():
-    return load()
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A Llama of random weights, in float64."""
-    folder = tmp_path_factory.mktemp("packages")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(folder)
-        patch.setitem(weights.SOURCES, "tiny", write_package(folder))
-        patch.setenv("GLASS_BOX_CACHE", str(folder / "cache"))
-        patch.setenv("MODEL", "1")
-        return Model(CONFIG, load_weights("tiny"), Memo(2**20)).astype(np.float64)
 
 
 IDS = [3, 1, 4, 1, 59, 26, 5, 35, 8, 9, 7, 93]

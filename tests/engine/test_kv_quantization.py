@@ -14,17 +14,9 @@ from engine.kv_quantization import (
     quantize_cache,
     rounded_cache,
 )
-from engine.model import available, load
 from engine.tokenization import encode
 
 RNG = np.random.default_rng(0)
-
-
-@pytest.fixture(scope="module")
-def smollm2():
-    if not (found := available()):
-        pytest.skip(found.reason)
-    return load()
 
 
 @pytest.mark.parametrize("axis", ["token", "channel"])

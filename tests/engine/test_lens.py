@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from engine.lens import logit_lens
-from engine.model import available, load
+from engine.model import load
 from engine.sampling import softmax
 from engine.tokenization import encode
 
-pytestmark = [pytest.mark.model, pytest.mark.skipif(not available(), reason="SmolLM2 is not installed")]
+pytestmark = pytest.mark.model
 
 
 def test_last_row_is_the_model_itself() -> None:

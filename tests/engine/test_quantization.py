@@ -26,7 +26,7 @@ from engine.quantization import (
     read_q8_0,
     spacing,
 )
-from engine.weights import available, layout, read_tensor
+from engine.weights import layout, read_tensor
 
 RNG = np.random.default_rng(0)
 # The 16 numbers of NF4 as published: Dettmers et al. 2023, arXiv:2305.14314, appendix E.
@@ -262,8 +262,6 @@ def test_a_block_of_another_length(read, block):
 @pytest.mark.model
 @pytest.mark.parametrize(("name", "read", "size"), [("blk.17.attn_k", read_q4_1, 20), ("token_embd", read_q8_0, 34)])
 def test_blocks_of_the_real_file(name, read, size):
-    if not (found := available()):
-        pytest.skip(found.reason)
     tensor = read_tensor(name)
     expected = tensor.dequantized()[:192].reshape(-1, 32)
     data = tensor.data[:192].reshape(-1, size)
@@ -300,8 +298,6 @@ def test_sizes_of_llama():
 
 @pytest.mark.model
 def test_the_size_of_the_real_file():
-    if not (found := available()):
-        pytest.skip(found.reason)
     config = CONFIGS["SmolLM2-135M"]
     stored = sum(read_tensor(name).data.nbytes for name in ("blk.0.attn_q", "blk.29.ffn_down"))
     assert stored == (576 * 576 + 576 * 1536) * SCHEMES["q4_1"].bits_per_weight / 8

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from engine import minilm_file
-from engine.model import available, load
 from engine.quantization import nf4, quantize
 from engine.quantization_study import (
     KINDS,
@@ -124,13 +123,6 @@ def test_losses_are_those_of_the_definition():
     ):
         assert found[name].error == pytest.approx(np.sqrt(np.mean((kept - x) ** 2) / np.mean(x**2)), rel=1e-5)
     assert found["INT4 by row"].bits == 4.25
-
-
-@pytest.fixture(scope="module")
-def smollm2():
-    if not (found := available()):
-        pytest.skip(found.reason)
-    return load()
 
 
 @pytest.mark.model

@@ -10,7 +10,7 @@ import pytest
 from test_weights import tiny as tiny_files  # noqa: F401
 from tiny_model import CONFIG
 
-from engine.model import available, load
+from engine.model import load
 from engine.quantization import cast, nf4, quantize
 from engine.requantization import (
     PARTS,
@@ -112,13 +112,6 @@ def test_divergence_is_that_of_the_definition():
 def test_a_loss_needs_two_tokens(tiny):
     with pytest.raises(ValueError, match="two tokens"):
         next(requantise(tiny, Recipe(), [1]))
-
-
-@pytest.fixture(scope="module")
-def smollm2():
-    if not (found := available()):
-        pytest.skip(found.reason)
-    return load()
 
 
 @pytest.mark.model

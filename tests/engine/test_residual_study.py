@@ -8,7 +8,6 @@ from tiny_model import CONFIG
 from engine import edits
 from engine.edits import Trace
 from engine.lens import kept_lens, largest, logit_lens
-from engine.model import available
 from engine.residual_study import PARTS, ablate, contributions, outlier, part_off, sublayers_off
 from engine.sampling import log_softmax
 from engine.tokenization import encode
@@ -121,7 +120,6 @@ def test_ranks_and_probabilities_of_the_lens_of_the_tiny_model(tiny):
 
 
 @pytest.mark.model
-@pytest.mark.skipif(not available(), reason="SmolLM2 is not installed")
 @pytest.mark.parametrize(
     ("edit", "off"),
     [
@@ -140,7 +138,6 @@ def test_any_part_off_in_smollm2_equals_the_plain_llama_from_the_trace_on(smollm
 
 
 @pytest.mark.model
-@pytest.mark.skipif(not available(), reason="SmolLM2 is not installed")
 @pytest.mark.parametrize("block", [0, 11, 24])
 def test_an_early_part_off_equals_the_plain_llama_one_block_on(smollm2, ids, block):
     before = smollm2.trace(ids)[f"blk.{block - 1}.resid"] if block else smollm2.trace(ids)["embed"]
@@ -162,7 +159,6 @@ def one_block(model, block):
 
 
 @pytest.mark.model
-@pytest.mark.skipif(not available(), reason="SmolLM2 is not installed")
 def test_attention_maps_equal_softmax_of_the_scores_recomputed(smollm2, ids):
     trace = smollm2.trace(ids)
     for block in range(30):
@@ -177,7 +173,6 @@ def test_attention_maps_equal_softmax_of_the_scores_recomputed(smollm2, ids):
 
 
 @pytest.mark.model
-@pytest.mark.skipif(not available(), reason="SmolLM2 is not installed")
 def test_attention_maps_from_the_weights_on(smollm2, ids):
     for block in (0, 13, 29):
         before = smollm2.trace(ids)[f"blk.{block - 1}.resid"] if block else smollm2.trace(ids)["embed"]
@@ -188,7 +183,6 @@ def test_attention_maps_from_the_weights_on(smollm2, ids):
 
 
 @pytest.mark.model
-@pytest.mark.skipif(not available(), reason="SmolLM2 is not installed")
 def test_the_lens_equals_a_direct_recomputation_from_the_trace(smollm2, ids):
     trace, lens = smollm2.trace(ids), kept_lens(smollm2, ids)
     for row in (0, 1, 12, 25, 30):
@@ -205,7 +199,6 @@ def test_the_lens_equals_a_direct_recomputation_from_the_trace(smollm2, ids):
 
 
 @pytest.mark.model
-@pytest.mark.skipif(not available(), reason="SmolLM2 is not installed")
 def test_the_sweep_equals_single_runs(smollm2, ids):
     found = sublayers_off(smollm2, ids, 10, 13)
     assert found.dtype == np.float32
@@ -216,7 +209,6 @@ def test_the_sweep_equals_single_runs(smollm2, ids):
 
 
 @pytest.mark.model
-@pytest.mark.skipif(not available(), reason="SmolLM2 is not installed")
 def test_the_huge_number_of_the_first_token(smollm2, ids):
     found = outlier(smollm2.trace(ids), 30)
     trace = smollm2.trace(ids)
