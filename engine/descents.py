@@ -127,7 +127,7 @@ SURFACES = {
     surface.name: surface
     for surface in (
         Surface(name="bowl", **quadratic(10, 20), view=(-2.4, 2.4, -1.6, 1.6), start=(-2.0, 1.2)),
-        Surface(name="ravine", **quadratic(1, 100), view=(-1.8, 1.8, -1.2, 1.2), start=(1.0, 1.0)),
+        Surface(name="ravine", **quadratic(1, 100), view=(-1.8, 1.8, -1.2, 1.2), start=(-1.0, 1.0)),
         Surface("rosenbrock", rosenbrock, rosenbrock_slope, r"(1-x)^2 + 100\,(y-x^2)^2",
                 (-1.8, 1.8, -0.8, 1.6), (-1.2, 1.0), ((1.0, 1.0),)),
         Surface("saddle", saddle, saddle_slope, r"5\,x^2 + \tfrac52\left(y^2-1\right)^2",

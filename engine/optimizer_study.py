@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from engine.activation import relu
 from engine.arrays import Array
 from engine.backpropagation import value_and_grad
 from engine.curve_fit import HIGH, LOW, TARGETS
 from engine.curve_training import start as network
 from engine.descents import SURFACES, Pair, Trajectory, trajectory
-from engine.feed_forward import mlp
 from engine.ledger import Config, LedgerRow, parameter_ledger
 from engine.optimizers import (
     SGD,
@@ -85,7 +85,7 @@ def edge_of_stability(name: str, curvature: Real, beta1: Real = 0.9) -> float:
     return 2 * factor[name] / curvature
 
 
-# One step written out --------------------------------------------------------------------------------------------------
+# One step written out -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def written_step(optimizer: Optimizer, name: str, surface: str, start: Pair, num
     return WrittenStep(name, number, float(loss), float(height(now[0])), before[0], gradient[0], known, after, now[0])
 
 
-# The first steps of Adam -----------------------------------------------------------------------------------------------
+# The first steps of Adam ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def first_steps(beta1: Real, beta2: Real, noise: Real, steps: int, seed: int = 0
     return FirstSteps(*sizes)
 
 
-# Two kinds of weight decay ---------------------------------------------------------------------------------------------
+# Two kinds of weight decay --------------------------------------------------------------------------------------------
 
 COPIES = 200
 
@@ -160,9 +160,10 @@ class Decay:
 def decay(lr: Real, weight_decay: Real, ratio: Real, steps: int, seed: int = 0) -> Decay:
     """Weights of 1 whose gradients are noise around 0, so that only the decay moves their mean.
 
-    Half of them have gradients of size 1, half of size 1 / ratio. Both optimizers see the same gradients.
+    Half of them have gradients of size √ratio, half of 1 / √ratio. Both optimizers see the same gradients.
     """
-    noise = np.random.default_rng(seed).standard_normal((steps, 2, COPIES)) * np.array([[1.0], [1 / ratio]])
+    sizes = np.array([[ratio**0.5], [ratio**-0.5]])
+    noise = np.random.default_rng(seed).standard_normal((steps, 2, COPIES)) * sizes
     means = {}
     for name in ("adam", "adamw"):
         optimizer, now = named(name, lr, 0.9, 0.99, weight_decay), np.ones((2, COPIES))
@@ -174,7 +175,7 @@ def decay(lr: Real, weight_decay: Real, ratio: Real, steps: int, seed: int = 0) 
     return Decay({name: path[:, 0] for name, path in means.items()}, {name: path[:, 1] for name, path in means.items()})
 
 
-# A schedule and what it does ---------------------------------------------------------------------------------------------
+# A schedule and what it does ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -197,7 +198,7 @@ def scheduled(
     return Scheduled(np.array(rates), trajectory(named(optimizer, peak), surface, surface.start, steps, rates=rates))
 
 
-# Muon's matrix ---------------------------------------------------------------------------------------------------------
+# Muon's matrix --------------------------------------------------------------------------------------------------------
 
 
 def layer_gradient(rows: int, columns: int, spread: Real, seed: int = 0) -> Float[Array, "rows columns"]:
@@ -218,7 +219,7 @@ def levelled(x: Float[Array, "rows columns"], steps: int) -> Float[Array, "times
     return np.stack([singular_values(orthogonalise(x, count)) for count in range(steps + 1)])
 
 
-# Memory ----------------------------------------------------------------------------------------------------------------
+# Memory ---------------------------------------------------------------------------------------------------------------
 
 
 @functools.cache
@@ -238,16 +239,17 @@ def _for_muon(row: LedgerRow) -> bool:
     return len(row.shape) == 2 and row.group in ("attention", "feed-forward")
 
 
-# Training the same network with each -------------------------------------------------------------------------------------
+# Training the same network with each ----------------------------------------------------------------------------------
 
 RATES = tuple(float(10 ** (half / 2)) for half in range(-6, 1))
 TRAINING_STEPS, NEURONS, PLACES = 120, 12, 61
 
 
 def fit_losses(parameters: dict[str, Any], x: Float[Array, "N"], y: Float[Array, "N"]) -> Float[Array, " runs"]:
-    """The mean squared error of many networks at once: the network of chapter 4, one for each entry of axis 0."""
+    """The mean squared error of many networks at once: `mlp` of chapter 4, one for each entry of axis 0."""
     p = parameters
-    out = mlp(x[:, None], p["w1"], p["b1"][:, None, :], p["w2"], p["b2"][:, None, :])[..., 0]
+    hidden = relu(x[:, None] @ p["w1"] + p["b1"][:, None, :])
+    out = (hidden @ p["w2"] + p["b2"][:, None, :])[..., 0]
     return np.mean((out - y) ** 2, axis=-1)
 
 

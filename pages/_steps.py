@@ -40,7 +40,12 @@ SCHEDULE_TITLES = dict(
         strict=True,
     )
 )
-STATE_TITLES = {"momentum_buffer": "momentum", "square_avg": "mean square", "exp_avg": "mean", "exp_avg_sq": "mean square"}
+STATE_TITLES = {
+    "momentum_buffer": "momentum",
+    "square_avg": "mean square",
+    "exp_avg": "mean",
+    "exp_avg_sq": "mean square",
+}
 
 
 def listed(items: list[str]) -> str:
@@ -77,33 +82,33 @@ class Lines:
         )
 
     def moved(self, what: str, length: str) -> str:
-        return rf"x' = x - {what} = {number(self.x)} - {length} = {number(self.after)}"
+        return rf"x \leftarrow x - {what} = {number(self.x)} - {length} = {number(self.after)}"
 
     def sgd(self) -> tuple[list[str], str]:
         return [], self.moved(r"\eta\,\grad{g}", rf"{number(self.lr)} \cdot {bracketed(self.g)}")
 
     def momentum(self) -> tuple[list[str], str]:
         old, new, mu = self.old("momentum_buffer"), self.new("momentum_buffer"), number(self.beta1)
-        lines = [rf"b' = \mu b + \grad{{g}} = {mu} \cdot {bracketed(old)} {signed(self.g)} = {number(new)}"]
+        lines = [rf"b \leftarrow \mu b + \grad{{g}} = {mu} \cdot {bracketed(old)} {signed(self.g)} = {number(new)}"]
         if self.step.number == 1:
-            lines = [rf"b' = \grad{{g}} = {number(new)} \quad \text{{(the first step has no past)}}"]
+            lines = [rf"b \leftarrow \grad{{g}} = {number(new)} \quad \text{{(the first step has no past)}}"]
         if self.step.name == "momentum":
-            return lines, self.moved(r"\eta\,b'", rf"{number(self.lr)} \cdot {bracketed(new)}")
+            return lines, self.moved(r"\eta\,b", rf"{number(self.lr)} \cdot {bracketed(new)}")
         ahead = self.g + self.beta1 * new
-        lines.append(rf"d = \grad{{g}} + \mu b' = {number(self.g)} + {mu} \cdot {bracketed(new)} = {number(ahead)}")
+        lines.append(rf"d = \grad{{g}} + \mu b = {number(self.g)} + {mu} \cdot {bracketed(new)} = {number(ahead)}")
         return lines, self.moved(r"\eta\,d", rf"{number(self.lr)} \cdot {bracketed(ahead)}")
 
     def mean(self, sign: str, name: str, beta: float, index: str, squared: bool) -> str:
         power, value = ("^2", rf"{bracketed(self.g)}^2") if squared else ("", bracketed(self.g))
         return (
-            rf"{sign}' = \beta_{index} {sign} + (1 - \beta_{index})\,\grad{{g}}{power} = {number(beta)} \cdot "
+            rf"{sign} \leftarrow \beta_{index} {sign} + (1 - \beta_{index})\,\grad{{g}}{power} = {number(beta)} \cdot "
             rf"{bracketed(self.old(name))} + {number(1 - beta)} \cdot {value} = {number(self.new(name))}"
         )
 
     def rmsprop(self) -> tuple[list[str], str]:
         square = self.new("square_avg")
         return [self.mean("v", "square_avg", self.beta2, "2", True)], self.moved(
-            r"\eta\,\frac{\grad{g}}{\sqrt{v'} + \varepsilon}",
+            r"\eta\,\frac{\grad{g}}{\sqrt{v} + \varepsilon}",
             rf"{number(self.lr)} \cdot \frac{{{number(self.g)}}}{{{number(square**0.5)} + 10^{{-8}}}}",
         )
 
@@ -112,8 +117,8 @@ class Lines:
         part1, part2 = 1 - self.beta1**t, 1 - self.beta2**t
         lines = [self.mean("m", "exp_avg", self.beta1, "1", False), self.mean("v", "exp_avg_sq", self.beta2, "2", True)]
         lines.append(
-            rf"\hat m = \frac{{m'}}{{1 - \beta_1^{{{t}}}}} = \frac{{{number(mean)}}}{{{number(part1)}}} = "
-            rf"{number(mean / part1)}, \quad \hat v = \frac{{v'}}{{1 - \beta_2^{{{t}}}}} = "
+            rf"\hat m = \frac{{m}}{{1 - \beta_1^{{{t}}}}} = \frac{{{number(mean)}}}{{{number(part1)}}} = "
+            rf"{number(mean / part1)}, \quad \hat v = \frac{{v}}{{1 - \beta_2^{{{t}}}}} = "
             rf"\frac{{{number(square)}}}{{{number(part2)}}} = {number(square / part2)}"
         )
         ratio = rf"\frac{{{number(mean / part1)}}}{{{number((square / part2) ** 0.5)} + 10^{{-8}}}}"
@@ -121,7 +126,7 @@ class Lines:
         if self.step.name == "adamw" and self.decay:
             shrunk = self.x * (1 - self.lr * self.decay)
             return lines, (
-                rf"x' = (1 - \eta\lambda)\,x - {what} = {number(shrunk)} - {length} = {number(self.after)}"
+                rf"x \leftarrow (1 - \eta\lambda)\,x - {what} = {number(shrunk)} - {length} = {number(self.after)}"
             )
         return lines, self.moved(what, length)
 
@@ -149,9 +154,11 @@ class Lines:
             return r"\left(" + r",\ ".join(number(float(v)) for v in values) + r"\right)"  # type: ignore[attr-defined]
 
         lines = [
-            rf"b' = \mu b + (1 - \mu)\,\grad{{g}} = {number(mu)}\,{pair(old)} + {number(1 - mu)}\,{pair(g)} = {pair(new)}",
-            rf"d = \mu b' + (1 - \mu)\,\grad{{g}} = {pair(ahead)}",
-            rf"O = \mathrm{{NS}}_5(d) = {pair(turned)} \quad \text{{five times }} s \mapsto {a} s {signed(b)} s^3 + {c} s^5",
+            rf"b \leftarrow \mu b + (1 - \mu)\,\grad{{g}} = {number(mu)}\,{pair(old)} + {number(1 - mu)}\,{pair(g)} = "
+            rf"{pair(new)}",
+            rf"d = \mu b + (1 - \mu)\,\grad{{g}} = {pair(ahead)}",
+            rf"O = \mathrm{{NS}}_5(d) = {pair(turned)} \quad \text{{five times }} "
+            rf"s \leftarrow {a} s {signed(b)} s^3 + {c} s^5",
         ]
         shrink = rf"(1 - \eta\lambda)\,{pair(step.before)}" if self.decay else pair(step.before)
-        return lines, rf"x' = {shrink} - {number(self.lr)} \cdot {pair(turned)} = {pair(step.after)}"
+        return lines, rf"x \leftarrow {shrink} - {number(self.lr)} \cdot {pair(turned)} = {pair(step.after)}"

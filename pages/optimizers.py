@@ -105,8 +105,8 @@ FACT = {"surface": "ravine", "x0": -1, "y0": 1, "lr": 0.015, "steps": 100} | PLA
         Preset("Rosenbrock's valley", PLAIN | ALL_OFF | {"surface": "rosenbrock", "x0": -1.2, "y0": 1, "lr": 0.001,
                "lr_rescaling": 0.05, "steps": 200, "sgd": True, "momentum": True, "adam": True, "muon": True},
                "Into the valley is easy. Along its floor the slope is almost nothing."),
-        Preset("On the saddle", PLAIN | ALL_OFF | {"surface": "saddle", "x0": -1.6, "y0": 0.01, "lr": 0.015,
-               "lr_rescaling": 0.05, "steps": 60, "sgd": True, "momentum": True, "adam": True, "lion": True},
+        Preset("On the saddle", PLAIN | ALL_OFF | {"surface": "saddle", "x0": -0.6, "y0": 0.01, "lr": 0.015,
+               "lr_rescaling": 0.05, "steps": 20, "sgd": True, "momentum": True, "adam": True, "lion": True},
                "Almost on the ridge: the slope sideways is tiny. Who does not care how tiny?"),
         Preset("Noise", PLAIN | ALL_OFF | {"surface": "noisy", "x0": -1, "y0": 0.8, "lr": 0.1, "lr_rescaling": 0.1,
                "steps": 150, "sgd": True, "momentum": True, "adam": True, "lion": True},
@@ -127,7 +127,9 @@ def walk(
     )  # fmt: skip
     where = SURFACES[surface]
     first, target = float(where.height(x0, y0)), where.target
-    lines = [(TITLES[name], np.arange(len(w.losses)), drawn(w.losses)) for name, w in walks.items()]
+    lines: list[tuple[str, Any, Any]] = [
+        (TITLES[name], np.arange(len(w.losses)), drawn(w.losses)) for name, w in walks.items()
+    ]
     lines.append((f"the target, {written(target)}", [0, steps], [target, target]))
     picture = stack(
         row(
@@ -176,9 +178,7 @@ def ended(w: Trajectory, target: float) -> str:
     return "not reached" if took is None else str(took)
 
 
-def said(
-    walks: dict[str, Trajectory], first: float, start: tuple[float, float], steps: int, target: float
-) -> str:
+def said(walks: dict[str, Trajectory], first: float, start: tuple[float, float], steps: int, target: float) -> str:
     """What the walks show now."""
     told = f"The start {point(*start)} has the loss {written(first)}."
     if not walks:
@@ -269,7 +269,11 @@ def step(
     moved = np.abs(now.after - now.before)
     gap = ratio_words(np.abs(now.gradient), "The slope")
     kept = len(now.state_after)
-    holds = {0: "It keeps no state.", 1: "It keeps one number for each parameter.", 2: "It keeps two for each."}[kept]
+    holds = {
+        0: "It keeps no state.",
+        1: "It keeps one number for each parameter.",
+        2: "It keeps two numbers for each parameter.",
+    }[kept]
     sentence = (
         f"Step {step} of {TITLES[optimizer]}: the loss goes from {written(now.loss)} to {written(now.loss_after)}. "
         f"{gap} {ratio_words(moved, 'The move')} {holds}"
@@ -331,7 +335,8 @@ def first_steps(beta1: float, beta2: float, noise: float, steps: int, seed: int)
     times = np.arange(1, steps + 1)
     picture = curve(
         [("with the correction", times, found.corrected), ("without", times, found.uncorrected)],
-        title="How far the parameter moves, in learning rates", x_label="step", y_label="step / η", tensors=["v", "grad"],
+        title="How far the parameter moves, in learning rates", x_label="step", y_label="step / η",
+        tensors=["v", "grad"],
     )  # fmt: skip
     peak = int(np.argmax(np.abs(found.uncorrected)))
     first = float(found.uncorrected[0])
@@ -393,7 +398,9 @@ def decay(lr: float, weight_decay: float, ratio: int, steps: int, seed: int) -> 
         title=f"The mean of {study.COPIES} weights each", x_label="step", y_label="mean weight",
         tensors=["v", "v", "attn", "attn"],
     )  # fmt: skip
-    last = {(group, name): float(getattr(found, group)[name][-1]) for group in ("large", "small") for name in found.large}
+    last = {
+        (group, name): float(getattr(found, group)[name][-1]) for group in ("large", "small") for name in found.large
+    }
     apart = abs(last["large", "adam"] - last["small", "adam"])
     close = abs(last["large", "adamw"] - last["small", "adamw"])
     sentence = (
@@ -449,7 +456,7 @@ def three(value: float) -> str:
         Preset("Signs only", {"name": "constant", "peak": 0.1, "warmup": 0, "optimizer": "lion", "steps": 200},
                "A step of sign keeps its size however flat the ground is: without a schedule it cannot settle."),
     ],
-    height=420,
+    height=320,
 )  # fmt: skip
 def schedule(
     name: str, optimizer: str, peak: float, warmup: int, floor: float, fall: float, steps: int
@@ -533,7 +540,7 @@ def rate_formula(name: str, peak: float, warmup: int, floor: float, fall: float,
         Preset("A single row", {"spread": 20, "ns_steps": 5, "rows": 1, "columns": 6},
                "One row has one singular value: only its length changes."),
     ],
-    height=560,
+    height=330,
 )  # fmt: skip
 def muon(spread: int, ns_steps: int, rows: int, columns: int, seed: int) -> tuple[Any, ...]:
     gradient = study.layer_gradient(rows, columns, spread, seed)
@@ -562,7 +569,7 @@ def muon(spread: int, ns_steps: int, rows: int, columns: int, seed: int) -> tupl
     sentence = f"{first}. After {steps} {spans if len(after) > 1 else one}."
     a, b, c = engine.NEWTON_SCHULZ
     chain = r" \to ".join(number(float(values.min()), 3) for values in singular)
-    formula = rf"s' = {a}\,s - {-b}\,s^3 + {c}\,s^5, \quad \min s: {chain}"
+    formula = rf"s \leftarrow {a}\,s - {-b}\,s^3 + {c}\,s^5, \quad \text{{the smallest: }} {chain}"
     return picture, sentence, formula, {"gradient": gradient, "update": update, "singular": singular}
 
 
@@ -572,9 +579,7 @@ CURVES = {
     "sine": "a sine", "bump": "a bump", "step": "a step", "zigzag": "a zigzag", "chirp": "a faster and faster wave",
 }  # fmt: skip
 assert set(CURVES) == set(TARGETS)
-RATE_TITLES = {"best": "each with its own best"} | {
-    str(i): f"{rate:.2g} for all" for i, rate in enumerate(study.RATES)
-}
+RATE_TITLES = {"best": "each with its own best"} | {str(i): f"{rate:.2g} for all" for i, rate in enumerate(study.RATES)}
 
 
 @chapter.lab(
@@ -596,7 +601,9 @@ RATE_TITLES = {"best": "each with its own best"} | {
     provenance=f"computed live: {len(study.NAMES) * len(study.RATES)} networks of {study.NEURONS} ReLU neurons, "
     f"{study.TRAINING_STEPS} steps each, gradients by backpropagation",
     presets=[
-        Preset("Each at its best", {"target": "sine", "rate": "best"}, "The fair comparison: seven rates tried for each."),
+        Preset(
+            "Each at its best", {"target": "sine", "rate": "best"}, "The fair comparison: seven rates tried for each."
+        ),
         Preset("0.1 for all", {"target": "sine", "rate": "4"}, "The same rate is right for some and ruin for others."),
         Preset("0.001 for all", {"target": "sine", "rate": "0"}, "Too slow for all, and slowest for plain SGD."),
     ],
@@ -690,7 +697,9 @@ def memory(model: str) -> tuple[Any, ...]:
         f"float32; Muon keeps {muon:,}, {1 - muon / adamw:.0%} less, since its matrices need one number each and only "
         "embeddings, norms and the output layer go to AdamW."
     )
-    formula = rf"2 \cdot {total:,} \cdot 4 \text{{ bytes}} = {8 * total:,} \text{{ bytes for AdamW}}".replace(",", r"\,")
+    formula = rf"2 \cdot {total:,} \cdot 4 \text{{ bytes}} = {8 * total:,} \text{{ bytes for AdamW}}".replace(
+        ",", r"\,"
+    )
     return picture, sentence, formula, {"kept": kept, "parameters": total}
 
 
@@ -736,6 +745,14 @@ def edge_momentum() -> str:
 @chapter.number
 def edge_nesterov() -> str:
     return plain(round(study.edge_of_stability("nesterov", 100), 4))
+
+
+@chapter.number
+def best_momentum() -> str:
+    """The heavy ball's optimum for curvatures 1 and 100 (Polyak 1964), as near as the sliders come to it."""
+    lr, beta = 4 / (1 + 10) ** 2, ((10 - 1) / (10 + 1)) ** 2
+    optimizer = engine.SGD(round(2000 * lr) / 2000, round(beta, 2))
+    return str(descents.trajectory(optimizer, "ravine", (-1.0, 1.0), 100).steps_to(1e-3))
 
 
 @chapter.number
@@ -791,13 +808,12 @@ def where_sgd_breaks() -> float:
 @chapter.answer
 def adam_scaled() -> float:
     """How many times further Adam's second step goes when the loss is multiplied by 1000."""
-    moved = []
-    for size in (1.0, 1000.0):
-        now = descents.trajectory(
-            engine.Adam(0.05), lambda p, size=size: size * SURFACES["ravine"](p), (-1.0, 1.0), 2
-        )
-        moved.append(float(np.linalg.norm(now.points[2] - now.points[1])))
-    return moved[1] / moved[0]
+
+    def second_step(size: float) -> float:
+        walked = descents.trajectory(engine.Adam(0.05), lambda p: size * SURFACES["ravine"](p), (-1.0, 1.0), 2)
+        return float(np.linalg.norm(walked.points[2] - walked.points[1]))
+
+    return second_step(1000.0) / second_step(1.0)
 
 
 @chapter.answer

@@ -33,7 +33,7 @@
     const group = svg("g"), C = p.columns, R = p.heights.length / 2 / C, [x0, x1, y0, y1] = p.view;
     const level = Float64Array.from({ length: R * C }, (_, i) => ((CODE[p.heights[2 * i]] * 64 + CODE[p.heights[2 * i + 1]]) / 4095) * p.levels);
     const small = el("canvas", { width: C, height: R }), pen = small.getContext("2d"), pixels = pen.createImageData(C, R);
-    level.forEach((value, i) => { const row = R - 1 - Math.floor(i / C); pixels.data.set([...G.mix((0.42 * value) / p.levels, "share"), 255], 4 * (row * C + (i % C))); });
+    level.forEach((value, i) => { const row = R - 1 - Math.floor(i / C); pixels.data.set([...G.mix((0.3 * value) / p.levels, "share"), 255], 4 * (row * C + (i % C))); });
     pen.putImageData(pixels, 0, 0);
     group.append(svg("image", { href: small.toDataURL(), x: box.left, y: box.top, width: room, height: high, preserveAspectRatio: "none" }));
     let d = "";
