@@ -61,7 +61,7 @@ ON = {"sgd": True, "momentum": True, "nesterov": False, "rmsprop": False, "adam"
       "muon": False}  # fmt: skip
 ALL_OFF = dict.fromkeys(ON, False)
 PLAIN = {"beta1": 0.9, "beta2": 0.99, "weight_decay": 0, "noise": 0}
-FACT = {"surface": "ravine", "x0": -1, "y0": 1, "lr": 0.015, "steps": 100} | PLAIN
+FACT = {"surface": "ravine", "x0": -1, "y0": 1, "lr": 0.015, "lr_rescaling": 0.05, "steps": 100} | PLAIN
 
 
 @chapter.lab(
@@ -536,7 +536,7 @@ def rate_formula(name: str, peak: float, warmup: int, floor: float, fall: float,
         Preset("Before any step", {"spread": 20, "ns_steps": 0, "rows": 4, "columns": 6},
                "Only divided by its length: what SGD would follow."),
         Preset("Too rare", {"spread": 100, "ns_steps": 5, "rows": 6, "columns": 6},
-               "A singular value of a few thousandths does not reach 1 in five steps."),
+               "A singular value far below a thousandth does not reach 1 in five steps."),
         Preset("A single row", {"spread": 20, "ns_steps": 5, "rows": 1, "columns": 6},
                "One row has one singular value: only its length changes."),
     ],
