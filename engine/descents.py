@@ -20,7 +20,7 @@ from engine.backpropagation import value_and_grad
 if TYPE_CHECKING:
     from engine.optimizers import Optimizer
 
-Pair = tuple[float, float]
+Pair = tuple[float | int, float | int]
 DIVERGED = 1e6
 """A walk has diverged where its loss passes this many times 1 + the first loss; it ends there."""
 

@@ -114,7 +114,7 @@ FACT = {"surface": "ravine", "x0": -1, "y0": 1, "lr": 0.015, "lr_rescaling": 0.0
         Preset("All eight", FACT | dict.fromkeys(ON, True) | {"lr": 0.01},
                "The same start. Only at the first step do all see the same gradient."),
     ],
-    height=720,
+    height=500,
 )  # fmt: skip
 def walk(
     surface: str, lr: float, lr_rescaling: float, beta1: float, beta2: float, weight_decay: float, steps: int,
@@ -146,7 +146,7 @@ def walk(
             ),
         ),
         table(
-            ["", "learning rate", "loss at the end", "steps to the target", "ends at"],
+            ["", "learning rate", "loss at the end", "first below the target", "ends at"],
             [
                 [TITLES[name], plain(lr_rescaling if name in study.RESCALING else lr), written(float(w.losses[-1])),
                  ended(w, target), point(*w.points[-1])]
@@ -175,7 +175,7 @@ def ended(w: Trajectory, target: float) -> str:
     if w.diverged is not None:
         return f"diverged at step {w.diverged}"
     took = w.steps_to(target)
-    return "not reached" if took is None else str(took)
+    return "never" if took is None else f"step {took}"
 
 
 def said(walks: dict[str, Trajectory], first: float, start: tuple[float, float], steps: int, target: float) -> str:
@@ -202,9 +202,9 @@ def said(walks: dict[str, Trajectory], first: float, start: tuple[float, float],
     took = {name: w.steps_to(target) for name, w in walks.items() if name not in lost}
     good = sorted((count, name) for name, count in took.items() if count is not None)
     if good and good[0][0] > 0:
-        told += f" The target of {written(target)} was first reached by {TITLES[good[0][1]]}, in {good[0][0]} steps."
+        told += f" The target of {written(target)} was first passed by {TITLES[good[0][1]]}, at step {good[0][0]}."
     elif kept and not good:
-        told += f" Nobody reached the target of {written(target)}."
+        told += f" Nobody passed the target of {written(target)}."
     return told
 
 
@@ -249,7 +249,7 @@ STEP_SURFACES = {name: title for name, title in SURFACE_TITLES.items() if name !
         Preset("Muon on a row", {"optimizer": "muon", "step": 2, "weight_decay": 0, "surface": "ravine"},
                "Two numbers are a matrix of one row. Made orthogonal, it has one length, whatever the slope."),
     ],
-    height=560,
+    height=400,
 )  # fmt: skip
 def step(
     optimizer: str, surface: str, step: int, lr: float, beta1: float, beta2: float, weight_decay: float
@@ -386,7 +386,7 @@ def first_steps(beta1: float, beta2: float, noise: float, steps: int, seed: int)
         Preset("No decay", {"ratio": 20, "weight_decay": 0, "lr": 0.01, "steps": 150},
                "The two are one and the same optimizer."),
     ],
-    height=400,
+    height=370,
 )  # fmt: skip
 def decay(lr: float, weight_decay: float, ratio: int, steps: int, seed: int) -> tuple[Any, ...]:
     found = study.decay(lr, weight_decay, ratio, steps, seed)
@@ -607,7 +607,7 @@ RATE_TITLES = {"best": "each with its own best"} | {str(i): f"{rate:.2g} for all
         Preset("0.1 for all", {"target": "sine", "rate": "4"}, "The same rate is right for some and ruin for others."),
         Preset("0.001 for all", {"target": "sine", "rate": "0"}, "Too slow for all, and slowest for plain SGD."),
     ],
-    height=620,
+    height=520,
 )
 def training(target: str, rate: str, start: str) -> tuple[Any, ...]:
     found = study.sweep(target, int(start))
@@ -678,7 +678,7 @@ def loss_words(value: float) -> str:
         Preset("SmolLM2", {"model": "SmolLM2-135M"}, "Small enough that none of this matters."),
         Preset("Llama 3.1 70B", {"model": "Llama 3.1 70B"}, "The state alone fills several large GPUs."),
     ],
-    height=380,
+    height=300,
 )
 def memory(model: str) -> tuple[Any, ...]:
     config = CONFIGS[model]
