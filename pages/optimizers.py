@@ -39,7 +39,7 @@ def plain(value: float) -> str:
 
 
 def point(x: float, y: float) -> str:
-    return f"({plain(round(float(x), 4))}, {plain(round(float(y), 4))})"
+    return f"({plain(round(float(x), 4) + 0.0)}, {plain(round(float(y), 4) + 0.0)})"  # + 0.0: no minus sign at 0
 
 
 @functools.cache
