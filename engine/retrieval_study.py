@@ -126,14 +126,18 @@ def ingredients(encoder: Encoder | None, passages: Sequence[str], passage: int, 
 
 # The prompt and the answer -------------------------------------------------------------------------------------------
 
-ASK = "Answer from the passages."
+ASK = "Answer from the passages alone."
 
 
 def prompt(question: str, passages: Sequence[str], system: str = "") -> Rendered:
-    """The conversation that asks the question, the passages before it, in the model's chat template."""
+    """The conversation that asks the question, the passages before it, in the model's chat template.
+
+    With passages the system message asks to answer from them, unless another is given.
+    """
     numbered = [f"Passage {number}: {' '.join(passage.split())}" for number, passage in enumerate(passages, 1)]
-    asked = "\n\n".join([*numbered, f"{ASK} {question}"]) if passages else question
-    said = [{"role": "system", "content": system}] if system else []
+    asked = "\n\n".join([*numbered, f"Question: {question}"]) if passages else question
+    told = system or (ASK if passages else "")
+    said = [{"role": "system", "content": told}] if told else []
     return render([*said, {"role": "user", "content": asked}])
 
 
@@ -157,17 +161,33 @@ def said_text(said: Sequence[Said]) -> str:
     return decode([token.id for token in said if token.id not in END_IDS], "smollm2")
 
 
-def chances(model: Model, ids: Sequence[int], answers: Sequence[str]) -> list[float]:
-    """The log-probability that the model, at the end of `ids`, writes each of these answers. Its past is read once."""
+@dataclass(frozen=True)
+class Reply:
+    """What the model would say after a prompt: its own answer, and how likely it finds some given ones."""
+
+    said: tuple[Said, ...]
+    log_p: tuple[float, ...]  # of each given answer, all of its tokens
+
+
+def reply(model: Model, ids: Sequence[int], answers: Sequence[str], tokens: int) -> Reply:
+    """The answer, greedily, and the log-probabilities of `answers`. The prompt is read once and kept in the cache."""
     parts = [encode(answer, "smollm2") for answer in answers]
-    cache = model.new_cache(len(ids) + max(map(len, parts)))
+    cache = model.new_cache(len(ids) + max([tokens, *map(len, parts)]))
     first = model.forward(ids, cache, last_only=True)
-    found = []
+    log_p = []
     for part in parts:
         cache.rewind(len(ids))
         logits = np.concatenate([first, model.forward(part[:-1], cache)]) if len(part) > 1 else first
-        found.append(-float(np.sum(surprisal(logits, np.array(part)))))
-    return found
+        log_p.append(-float(np.sum(surprisal(logits, np.array(part)))))
+    cache.rewind(len(ids))
+    said: list[Said] = []
+    logits = first[0]
+    while len(said) < tokens and not (said and said[-1].id in END_IDS):
+        if said:
+            logits = model.forward([said[-1].id], cache, last_only=True)[0]
+        best = int(np.argmax(logits))
+        said.append(Said(best, float(softmax(logits)[best])))
+    return Reply(tuple(said), tuple(log_p))
 
 
 def next_tokens(model: Model, ids: Sequence[int]) -> Float[Array, "V"]:

@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool
 
-from engine.chat_template import Rendered, render
+from engine.chat_template import Part, Rendered, render
 from engine.model import END_IDS, Model
 from engine.retrieval_study import Said, said_text
 from engine.sampling import softmax
@@ -29,7 +29,9 @@ SHOTS = (
     ("What is 12 times 9?", "calculator: 12 * 9", "108", "12 times 9 is 108."),
     ("How many kilometres are 3 miles?", "convert: 3 miles to kilometres", "4.828032 kilometres",
      "3 miles are 4.828032 kilometres."),
-    ("A box weighs 16 kilograms. What do 40 boxes weigh?", "calculator: 16 * 40", "640", "40 boxes weigh 640 kilograms."),
+    ("A box weighs 16 kilograms. What do 40 boxes weigh?", "calculator: 16 * 40", "640",
+     "40 boxes weigh 640 kilograms."),
+    ("What is 640 divided by 16?", "calculator: 640 / 16", "40", "640 divided by 16 is 40."),
 )  # fmt: skip
 
 
@@ -40,10 +42,12 @@ def instructions() -> str:
     return "\n\n".join(["Use a tool to answer.\n" + "\n".join(told), *worked])
 
 
-def conversation(question: str) -> Rendered:
-    """Where the loop begins: instructions and question in the model's chat template."""
-    asked = " ".join(question.split())
-    return render([{"role": "user", "content": f"{instructions()}\n\nQuestion: {asked}\n"}])
+def beginning(question: str, chat: bool = False) -> Rendered:
+    """Where the loop begins: instructions and question, as a plain text to go on with, or in the chat template."""
+    text = f"{instructions()}\n\nQuestion: {' '.join(question.split())}\n"
+    if chat:
+        return render([{"role": "user", "content": text}])
+    return Rendered((Part(text, False, tuple(encode(text, "smollm2"))),))
 
 
 # Decoding under the grammar ------------------------------------------------------------------------------------------
@@ -137,12 +141,13 @@ class Loop:
         return (*self.start.ids, *(i for line in self.rounds for i in line.ids))
 
 
-def run_loop(model: Model, question: str, enforce: bool) -> Iterator[Loop]:
+def run_loop(model: Model, question: str, enforce: bool, chat: bool = False) -> Iterator[Loop]:
     """The loop after every token, and after every line: then the line's call has run, if it holds one.
 
-    `enforce` puts the first line under the grammar; without it the model decides alone. At most two calls are run.
+    `enforce` puts the first line under the grammar; without it the model decides alone. `chat` as in `beginning`.
+    At most two calls are run.
     """
-    loop = Loop(conversation(question), ())
+    loop = Loop(beginning(question, chat), ())
     for number in range(MOST_CALLS + 1):
         enforced, said = enforce and not number, ()
         for token in (write_call if enforced else write_line)(model, loop.ids):

@@ -100,7 +100,7 @@ TOOLS = {
             "works out an expression of numbers, + - * / ** and brackets",
             "17 * 23",
             lambda text: written_number(calculate(text)),
-            rf"{NUMBER}(?: (?:[-+*/]|\*\*) {NUMBER}){{1,5}}",
+            rf"{NUMBER}(?: [-+*/] {NUMBER}){{1,3}}",
         ),
         Tool(
             "convert",

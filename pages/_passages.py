@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,7 +22,7 @@ from ui.lab import ReaderError
 
 SIZES = {"0": "paragraphs", "30": "30 words", "60": "60 words", "120": "120 words"}
 OVERLAPS = {"0": "nothing", "4": "a quarter", "2": "half"}
-DOCUMENT_LIMIT = 12_000
+DOCUMENT_LIMIT = 6_000
 SHOWN = 8
 """Passages that a ranking shows."""
 
@@ -146,18 +145,14 @@ def ended(said: Sequence[Said]) -> str:
 def bm25_table(found: study.Ingredients) -> Picture:
     """The terms of the question with everything that BM25 makes of them."""
     w, n = found.words, found.passage
+    held = [f"{count:.0f} of {len(w.lengths)}" for count in w.holding]
     lines = [
-        [term, int(w.counts[n, t]), f"{int(w.holding[t])} of {len(w.lengths)}", f"{w.rarity[t]:.3f}", f"{w.parts[n, t]:.3f}"]
+        [term, int(w.counts[n, t]), held[t], f"{w.rarity[t]:.3f}", f"{w.parts[n, t]:.3f}"]
         for t, term in enumerate(w.terms)
-    ]  # fmt: skip
+    ]
     return table(
         ["term", "times in the passage", "passages that have it", "rarity", "adds to the score"],
         lines,
         title=f"BM25 {w.scores[n]:.3f}: exact words; the passage's length stretches the count by {w.stretch[n]:.3f}",
         marked=[t for t in range(len(w.terms)) if w.counts[n, t]],
     )
-
-
-def mean_log(value: float, count: int) -> float:
-    """A text's probability for each of its tokens, so that texts of several lengths can be compared."""
-    return math.exp(value / max(count, 1))

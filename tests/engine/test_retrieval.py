@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -130,7 +131,7 @@ def test_every_word_is_in_a_chunk_and_neighbours_overlap(text, size, overlap):
     joined = [word for i, part in enumerate(found) for word in part[overlap if i else 0 :]]
     assert joined == original
     assert all(len(part) == size for part in found[:-1])
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         assert after[:overlap] == before[len(before) - overlap :]
         assert len(after) > overlap, "no chunk that adds nothing"
 

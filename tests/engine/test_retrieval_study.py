@@ -74,24 +74,26 @@ def test_the_prompt_holds_all_and_opens_an_answer():
     found = study.prompt("Why?", PASSAGES[:2], "Be brief.")
     assert all(text in found.text for text in (*PASSAGES[:2], "Be brief.", "Why?"))
     assert [turn.role for turn in turns(found.ids)] == ["system", "user", "assistant"]
+    assert study.ASK in study.prompt("Why?", PASSAGES[:1]).text
     assert not turns(found.ids)[-1].closed
 
 
 @pytest.mark.model
-def test_chances_equal_a_run_over_the_whole_text(smollm2):
+def test_a_reply_equals_runs_over_the_whole_text(smollm2):
     ids = study.prompt("What is the capital of France?", []).ids
     answers = ["Paris", "The capital of France is Paris."]
-    found = study.chances(smollm2, ids, answers)
-    for answer, chance in zip(answers, found, strict=True):
+    found = study.reply(smollm2, ids, answers, 8)
+    for answer, chance in zip(answers, found.log_p, strict=True):
         whole = [*ids, *encode(answer, "smollm2")]
         log_p = log_softmax(smollm2.forward(whole))[len(ids) - 1 : -1]
         expected = float(np.sum(log_p[np.arange(len(whole) - len(ids)), whole[len(ids) :]]))
         assert chance == pytest.approx(expected, abs=1e-3)
+    assert [token.id for token in found.said] == [token.id for token in study.say(smollm2, ids, 8)]
 
 
 @pytest.mark.model
 def test_a_note_in_the_context_is_used(smollm2):
     without = study.said_text(list(study.say(smollm2, study.prompt("Who leads engineering?", []).ids, 24)))
-    note = study.prompt("Who leads engineering?", ["Mira Okafor leads engineering."])
+    note = study.prompt("Who leads engineering?", ["Mira Okafor is head of engineering."])
     assert "Elon Musk" in without
     assert "Mira Okafor" in study.said_text(list(study.say(smollm2, note.ids, 24)))

@@ -11,7 +11,7 @@ from engine.tools import CALLS
 
 
 @pytest.mark.parametrize(
-    "call", ["calculator: 17 * 23\n", "convert: 26.2 miles to kilometres\n", "calculator: -3 ** 2 + 1\n"]
+    "call", ["calculator: 17 * 23\n", "convert: 26.2 miles to kilometres\n", "calculator: -3 / 2 + 1\n"]
 )
 def test_every_way_of_writing_a_call_is_allowed(call):
     ids = encode(call, "smollm2")
@@ -49,7 +49,17 @@ def test_an_enforced_line_is_a_call_and_the_loop_ends(smollm2, question):
 
 
 @pytest.mark.model
-def test_the_result_is_that_of_the_tool(smollm2):
-    *_, loop = tool_loop.run_loop(smollm2, "What is 847 times 36?", enforce=True)
-    assert loop.rounds[0].text == "calculator: 847 * 36\n"
-    assert loop.rounds[0].call.result == "30492"
+def test_the_result_reaches_the_answer(smollm2):
+    *_, loop = tool_loop.run_loop(smollm2, "A ticket costs 14 euros. What do 23 tickets cost?", enforce=True)
+    call, answer = loop.rounds
+    assert call.call.tool == "calculator"
+    assert call.call.result == "322"
+    assert answer.call is None
+    assert "322" in answer.text
+
+
+@pytest.mark.model
+def test_the_chat_template_begins_with_its_marks():
+    found = tool_loop.beginning("Why?", chat=True)
+    assert found.text.startswith("<|im_start|>system")
+    assert tool_loop.beginning("Why?").text in found.text

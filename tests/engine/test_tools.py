@@ -72,7 +72,8 @@ def test_every_call_of_the_grammar_can_be_read(data):
 @pytest.mark.parametrize(
     ("text", "call"),
     [("calculator: 2 + 3\n", ("calculator", "2 + 3")), ("calculator(2 + 3)", ("calculator", "2 + 3")),
-     ("I will use convert: 3 miles to feet", ("convert", "3 miles to feet")), ("no call here", None), ("calculator:", None)],
+     ("I will use convert: 3 miles to feet", ("convert", "3 miles to feet")), ("no call here", None),
+     ("calculator:", None)],
 )  # fmt: skip
 def test_calls_are_found(text, call):
     assert find_call(text) == call

@@ -59,7 +59,7 @@ def main(model: str) -> None:
         result = bert(torch.tensor([ids[3]]), output_attentions=True)
     kept |= {"states": result.last_hidden_state[0].numpy(), "attention": torch.cat(result.attentions).numpy()}
     index = bm25s.BM25(method="lucene", k1=1.2, b=0.75)
-    words = [[term for term in document.lower().replace(".", "").replace(":", "").split()] for document in DOCUMENTS]
+    words = [document.lower().replace(".", "").replace(":", "").split() for document in DOCUMENTS]
     index.index(words, show_progress=False)
     asked = [[term for term in query.lower().split() if term in index.vocab_dict] for query in QUERIES]
     scores = [index.get_scores(terms) if terms else np.zeros(len(DOCUMENTS)) for terms in asked]
