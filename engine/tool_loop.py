@@ -23,7 +23,7 @@ from engine.tokenization import ENCODINGS, decode, decoded, encode, token_bytes
 from engine.tools import CALLS, TOOLS, Call, find_call, run_call
 
 MOST_CALLS = 2
-LINE = 40  # tokens that a call or an answer may have
+LINE = 64  # tokens that a call or an answer may have; the longest call of the grammar has fewer
 
 SHOTS = (
     ("What is 12 times 9?", "calculator: 12 * 9", "108", "12 times 9 is 108."),

@@ -19,6 +19,7 @@ import regex
 from engine.expression import MAX_CHARACTERS, calculate
 
 NUMBER = r"-?\d{1,12}(?:\.\d{1,8})?"
+SHORT = r"-?\d{1,7}(?:\.\d{1,3})?"  # under the grammar, where every digit is a token: a line has to end
 
 # name: (kind, how many of the kind's first unit one of it is, other names). International yard and pound of 1959.
 _UNITS: dict[str, tuple[str, float, tuple[str, ...]]] = {
@@ -100,14 +101,14 @@ TOOLS = {
             "works out an expression of numbers, + - * / ** and brackets",
             "17 * 23",
             lambda text: written_number(calculate(text)),
-            rf"{NUMBER}(?: [-+*/] {NUMBER}){{1,3}}",
+            rf"{SHORT}(?: [-+*/] {SHORT}){{1,3}}",
         ),
         Tool(
             "convert",
             "turns a quantity into another unit",
             "5 miles to kilometres",
             convert,
-            rf"{NUMBER} {_UNIT} to {_UNIT}",
+            rf"{SHORT} {_UNIT} to {_UNIT}",
         ),
     )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -65,7 +66,7 @@ def ranking_bars(
     """The best passages by their score; those that go into the prompt are marked, a click opens one."""
     best = ranking.order[:SHOWN]
     return bars(
-        [f"{i + 1} {opening(passages[i], 24)}" for i in best],
+        [f"{i + 1} {opening(passages[i], 15)}" for i in best],
         [max(float(ranking.scores[i]), 0.0) for i in best],
         title=title,
         tensor=tensor,
@@ -97,6 +98,12 @@ def share(value: float) -> str:
         if value == 0
         else f"{value:.0e}".replace("e-0", "e−").replace("e-", "e−")
     )
+
+
+def factor(log_ratio: float) -> str:
+    """How many times as much, from the logarithm of the ratio."""
+    value = math.exp(min(log_ratio, 30.0))
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else share(value)
 
 
 def said_chips(said: Sequence[Said], title: str, *, allowed: bool = False) -> Picture:
@@ -151,7 +158,7 @@ def bm25_table(found: study.Ingredients) -> Picture:
         for t, term in enumerate(w.terms)
     ]
     return table(
-        ["term", "times in the passage", "passages that have it", "rarity", "adds to the score"],
+        ["term", "times here", "passages with it", "rarity", "adds"],
         lines,
         title=f"BM25 {w.scores[n]:.3f}: exact words; the passage's length stretches the count by {w.stretch[n]:.3f}",
         marked=[t for t in range(len(w.terms)) if w.counts[n, t]],

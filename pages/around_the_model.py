@@ -71,7 +71,7 @@ def chunks(size: str, overlap: str, own: str, passage: int) -> tuple[Any, ...]:
     total = len(drawn.document(own).split())
     picture = row(
         bars(
-            [f"{i + 1} {drawn.opening(found[i], 24)}" for i in seen],
+            [f"{i + 1} {drawn.opening(found[i], 15)}" for i in seen],
             [lengths[i] for i in seen],
             title=f"Passages {first + 1} to {seen[-1] + 1} of {len(found)}, in words",
             tensor="tokens",
@@ -150,7 +150,7 @@ def chunks(size: str, overlap: str, own: str, passage: int) -> tuple[Any, ...]:
         Preset("Not in the document", {"question": "Who won the football match?"}, "Something always comes first."),
     ],
     real=True,
-    height=640,
+    height=440,
 )
 def search(sentence: str, question: str, size: str, overlap: str, k: float, own: str, passage: int) -> tuple[Any, ...]:
     passages = drawn.passages_of(own, size, overlap)
@@ -228,7 +228,7 @@ PASSAGES = study.cut(study.handbook(), 0, 0)
         ),
     ],
     real=True,
-    height=560,
+    height=900,
 )
 def ingredients(sentence: str, question: str, passage: str) -> tuple[Any, ...]:
     wanted, at = drawn.asked(question if question.strip() else sentence), int(passage)
@@ -257,15 +257,13 @@ def ingredients(sentence: str, question: str, passage: str) -> tuple[Any, ...]:
             scale="signed",
             show=["no-ids"],
         ),
-        row(
-            drawn.bm25_table(found),
-            curve(
-                [("sum so far", np.arange(1, len(order) + 1), np.cumsum(found.products[order]))],
-                title="The cosine, by 384 products, the largest first",
-                x_label="products added",
-                y_label="sum",
-                tensors=["resid"],
-            ),
+        drawn.bm25_table(found),
+        curve(
+            [("sum so far", np.arange(1, len(order) + 1), np.cumsum(found.products[order]))],
+            title="The cosine, by 384 products, the largest first",
+            x_label="products added",
+            y_label="sum",
+            tensors=["resid"],
         ),
         drawn.passage_text(PASSAGES, at),
     )  # fmt: skip
@@ -387,7 +385,7 @@ WAYS = {"cosine": "cosine", "BM25": "BM25", "both": "both, fused"}
         ),
     ],
     real=True,
-    height=620,
+    height=1500,
 )  # fmt: skip
 def prompt(sentence: str, question: str, way: str, k: float, system: str) -> tuple[Any, ...]:
     the_model()  # says what is missing
@@ -401,7 +399,7 @@ def prompt(sentence: str, question: str, way: str, k: float, system: str) -> tup
     picture = stack(
         bars(
             [
-                *(f"{i + 1} {drawn.opening(PASSAGES[i], 24)}" for i in best),
+                *(f"{i + 1} {drawn.opening(PASSAGES[i], 15)}" for i in best),
                 "the question",
                 "special tokens",
                 "all other words",
@@ -411,7 +409,7 @@ def prompt(sentence: str, question: str, way: str, k: float, system: str) -> tup
             tensor="tokens",
         ),
         words(rendered.text, title="The text that the model continues"),
-        drawn.template_chips(rendered, "The same as tokens; special ones are outlined"),
+        drawn.template_chips(rendered, "The same as tokens; special ones are filled"),
         words(chat_template.template_of(), title="The template that wrote it (Jinja, from the model's file)"),
     )
     text = (
@@ -548,7 +546,7 @@ def answers_shown(
         Preset("Wear it out", {"tool": "calculator", "line": "9**9**9**9"}, "Plain Python would never finish."),
         Preset("Nonsense", {"tool": "convert", "line": "3 miles to kilograms"}, "A refusal is a result, too."),
     ],
-    height=190,
+    height=130,
 )  # fmt: skip
 def tools(tool: str, line: str) -> tuple[Any, ...]:
     found = toolbox.run_call(tool, line)
@@ -723,7 +721,7 @@ def hidden(sentence: str, order: str, own: str, fence: bool) -> tuple[Any, ...]:
             ["the answer", "p without", "p with", "times as likely"],
             [
                 [reply, drawn.share(float(np.exp(log_p[0][i]))), drawn.share(float(np.exp(log_p[1][i]))),
-                 f"{np.exp(min(float(change[i]), 25.0)):.3g}"]
+                 drawn.factor(float(change[i]))]
                 for i, reply in enumerate(REPLIES)
             ],
             title="How likely the model finds three answers, word for word",
@@ -732,7 +730,7 @@ def hidden(sentence: str, order: str, own: str, fence: bool) -> tuple[Any, ...]:
     )  # fmt: skip
     most = int(np.argmax(change))
     same = study.said_text(said[0]) == study.said_text(said[1])
-    gain = f"{np.exp(min(float(change[most]), 25.0)):,.3g}"
+    gain = drawn.factor(float(change[most]))
     text = (
         f"With the hidden sentence, “{REPLIES[most]}” is {gain} times as likely as before: of the three answers it "
         f"gains most. What the model writes {'begins the same' if same else 'is something else'}."
@@ -767,7 +765,7 @@ SENTENCES = {str(i): f"{fact.begins} …" for i, fact in enumerate(FACTS)} | {"o
     """,
     provenance="SmolLM2's probabilities of the next token, of 49,152",
     real=True,
-    height=470,
+    height=290,
 )  # fmt: skip
 def confident(sentence: str, fact: str) -> tuple[Any, ...]:
     model = the_model()
@@ -811,6 +809,8 @@ def confident(sentence: str, fact: str) -> tuple[Any, ...]:
             f"The model says “{said}” with {{{{token:{top}|{probabilities[top]:.1%}}}}}. That is not the answer: "
             f"“{FACTS[int(fact)].right}” comes {ordinal(rank)} with {{{{token:{right}|{chance}}}}}."
         )
+    sure, unsure = ([g.is_right for g in found if (g.sure > 0.5) == above] for above in (True, False))
+    text += f" Of its {len(sure)} guesses above 50% {sum(sure)} are right, of the {len(unsure)} others {sum(unsure)}."
     text += f" It is surest of a wrong word at “{surest.known.begins} {surest.said}” ({surest.sure:.0%})."
     formula = (
         rf"-\ln p = -\ln {number(float(probabilities[top]))} = {number(float(-np.log(max(probabilities[top], 1e-30))))}"
