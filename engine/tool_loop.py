@@ -149,7 +149,8 @@ def run_loop(model: Model, question: str, enforce: bool, chat: bool = False) -> 
     """
     loop = Loop(beginning(question, chat), ())
     for number in range(MOST_CALLS + 1):
-        enforced, said = enforce and not number, ()
+        enforced = enforce and not number
+        said: tuple[Said, ...] = ()
         for token in (write_call if enforced else write_line)(model, loop.ids):
             said = (*said, token)
             yield replace(loop, rounds=(*loop.rounds, Round(said, enforced)))

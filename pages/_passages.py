@@ -75,7 +75,7 @@ def ranking_bars(
         marked=range(min(taken, len(best))),
         pick="passage",
         picks=list(best),
-        picked=picked if picked in best else None,
+        picked=best.index(picked) if picked in best else None,
     )
 
 

@@ -77,7 +77,7 @@ def chunks(size: str, overlap: str, own: str, passage: int) -> tuple[Any, ...]:
             tensor="tokens",
             pick="passage",
             picks=list(seen),
-            picked=at,
+            picked=at - first,
             keys=[f"passage:{i}" for i in seen],
         ),
         stack(
@@ -615,12 +615,12 @@ def loop(sentence: str, question: str, enforce: bool, form: str) -> Steps:
     model, wanted = the_model(), drawn.asked(question)
     found = None
     for tokens_so_far, found in enumerate(tool_loop.run_loop(model, wanted, enforce, form == "chat"), 1):
-        yield Progress(min(0.95, tokens_so_far / 60), f"line {len(found.rounds)}", loop_shown(found))
+        yield Progress(min(0.95, tokens_so_far / 60), f"line {len(found.rounds)}", loop_shown(found, False))
     assert found is not None, "a loop has at least one line"
     return loop_shown(found)
 
 
-def loop_shown(found: tool_loop.Loop) -> tuple[Any, ...]:
+def loop_shown(found: tool_loop.Loop, done: bool = True) -> tuple[Any, ...]:
     parts = []
     for at, line in enumerate(found.rounds, 1):
         way = "only tokens that continue a valid call; on each, the share of probability that was allowed"
@@ -638,13 +638,15 @@ def loop_shown(found: tool_loop.Loop) -> tuple[Any, ...]:
     picture = stack(*parts, words(whole, title=f"All that the model was given and wrote: {len(found.ids)} tokens"))
     calls = [line.call for line in found.rounds if line.call]
     ran = [call for call in calls if not call.failed]
-    if not calls:
+    if not calls and not done:
+        text = "The model is writing its first line."
+    elif not calls:
         text = "The model has written no call, so no tool has run: every figure in its answer is its own guess."
     else:
         last = found.rounds[-1]
         text = f"{many(len(calls), 'call')}, of which {len(ran)} gave a result. " + (
             "The model has not answered yet."
-            if last.call
+            if last.call or not done
             else "The answer contains that result."
             if ran and ran[-1].result.split()[0] in last.text
             else "The answer does not contain the result: it stood in the context, and the model wrote something else."
@@ -782,13 +784,13 @@ def confident(sentence: str, fact: str) -> tuple[Any, ...]:
         probabilities, right, begins = here.probabilities, here.right_id, f"“{here.known.begins}”"
     top = int(np.argmax(probabilities))
     rank = int(np.sum(probabilities > probabilities[right])) + 1 if right is not None else 0
-    labels = [f"{low:.0%} to {high:.0%} sure" for low, high in zip(bins.edges, bins.edges[1:], strict=False)]
+    labels = [f"{100 * low:.0f}–{high:.0%}" for low, high in zip(bins.edges, bins.edges[1:], strict=False)]
     picture = row(
         drawn.likeliest(probabilities, 8, f"What comes after {begins}", [] if right is None else [right]),
         bars(
             labels,
             [r / max(c, 1) for r, c in zip(bins.right, bins.counts, strict=True)],
-            title=f"All {len(found)} sentences: how often the first choice was right",
+            title=f"All {len(found)} sentences: how sure, and how often right",
             tensor="logits",
             texts=[f"{r} of {c}" for r, c in zip(bins.right, bins.counts, strict=True)],
             limit=1.0,
