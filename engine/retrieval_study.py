@@ -24,7 +24,7 @@ from engine.sampling import log_softmax, softmax, surprisal
 from engine.tokenization import decode, encode
 
 DATA = Path(__file__).parent.parent / "data"
-MOST_PASSAGES = 80
+MOST_PASSAGES = 120
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def held_questions() -> tuple[Held, ...]:
 def cut(text: str, size: int, overlap: int) -> list[str]:
     """The passages of a document: its paragraphs for a `size` of 0, else chunks of so many words.
 
-    Raises ValueError for a document without words, and for more than 80 passages.
+    Raises ValueError for a document without words, and for more than 120 passages.
     """
     paragraphs = [" ".join(part.split()) for part in text.split("\n\n") if part.strip()]
     found = chunk(text, size, overlap) if size else paragraphs

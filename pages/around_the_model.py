@@ -238,11 +238,11 @@ def ingredients(sentence: str, question: str, passage: str) -> tuple[Any, ...]:
     score = float(w.scores[at])
     held = [t for t in range(len(w.terms)) if w.counts[at, t]]
     data = {"parts": found.parts, "bm25_parts": w.parts[at], "products": found.products}
-    by_words = (
-        f"BM25 gives {score:.3f}, "
-        + (f"from {many(len(held), 'term')} that the passage has; “{w.terms[int(np.argmax(w.parts[at]))]}” adds most."
-           if held else "since the passage has no term of the question.")
-    )  # fmt: skip
+    by_words = f"BM25 gives {score:.3f}, " + (
+        f"from {many(len(held), 'term')} that the passage has, set in bold."
+        if held
+        else "since the passage has no term of the question."
+    )
     if encoder is None:
         return drawn.bm25_table(found), note + by_words, bm25_formula(found), data
     order = np.argsort(-found.products)
@@ -267,10 +267,9 @@ def ingredients(sentence: str, question: str, passage: str) -> tuple[Any, ...]:
         ),
         drawn.passage_text(PASSAGES, at),
     )  # fmt: skip
-    most = spoken(found.tokens[int(np.argmax(found.parts))])
     text = (
         f"The cosine is {found.cosine:.3f}: the question's vector times the passage's, {len(found.products)} products, "
-        f"of which {int(np.sum(found.products > 0))} are positive. Of the tokens, “{most}” adds most. {by_words}"
+        f"of which {int(np.sum(found.products > 0))} are positive. The darkest token adds most. {by_words}"
     )
     return picture, text, bm25_formula(found), data
 

@@ -66,7 +66,7 @@ def test_cutting():
     with pytest.raises(ValueError, match="empty"):
         study.cut(" \n", 0, 0)
     with pytest.raises(ValueError, match="cut larger ones"):
-        study.cut("a " * 500, 5, 0)
+        study.cut("a " * 700, 5, 0)
 
 
 @pytest.mark.model
