@@ -336,7 +336,7 @@ def held(sentence: str, size: str, overlap: str) -> tuple[Any, ...]:
     )  # fmt: skip
     best = max(first, key=lambda way: first[way])
     formula = rf"\frac{{{first[best]}}}{{{len(asked)}}} = {number(first[best] / len(asked))}"
-    return picture, text, formula, {"bm25": found["BM25"], "places": list(found.values())}
+    return picture, text, formula, {"bm25": found["BM25"], "by_way": list(found.values())}
 
 
 # --- the prompt ------------------------------------------------------------------------------------------------------
