@@ -1,0 +1,104 @@
+"""Learning from pairs: a reward model fitted to them, and the policy fitted to them directly.
+
+A pair is (winner, loser), two places in a list of answers. Sources: Bradley and Terry 1952, Biometrika 39, 324-345;
+Rafailov et al. 2023, arXiv:2305.18290 (DPO).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from engine.activation import sigmoid
+from engine.arrays import Array
+from engine.optimizers import SGD
+from engine.post_training import bradley_terry_loss, dpo_loss, implicit_reward
+from engine.sampling import log_softmax
+from engine.small_policy import Descent, descend
+
+Pairs = tuple[tuple[int, int], ...]
+
+
+def winners_and_losers(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """The two columns. Raises ValueError for no pairs."""
+    if not pairs:
+        raise ValueError("At least one pair has to be judged.")
+    columns = np.array(pairs)
+    return columns[:, 0], columns[:, 1]
+
+
+@lru_cache(maxsize=256)
+def fit_rewards(pairs: Pairs, count: int, steps: int = 300, rate: float = 1.0, pull: float = 0.0) -> Descent:
+    """Rewards of `count` answers by gradient descent on the Bradley-Terry loss, from 0; kept, so that steps can be read.
+
+    `pull` adds pull / 2 · Σ r², which keeps rewards finite where nobody ever disagrees.
+    """
+    won, lost = winners_and_losers(pairs)
+
+    def loss(rewards: Float[Array, "n"]) -> Float[Array, ""]:
+        return bradley_terry_loss(rewards[won], rewards[lost]) + float(pull) / 2 * np.sum(rewards * rewards)
+
+    return descend(loss, np.zeros(count), SGD(rate), steps)
+
+
+def win_probabilities(rewards: Float[Array, "n"]) -> Float[Array, "n n"]:
+    """σ(r_i − r_j): how often answer i should be preferred to answer j."""
+    return sigmoid(rewards[:, None] - rewards[None, :])
+
+
+def circles(pairs: Pairs, count: int) -> Bool[Array, "n n"]:
+    """True where i beats j, directly or by way of others, and j beats i as well: no list of rewards satisfies both."""
+    beats = np.zeros((count, count), bool)
+    for winner, loser in pairs:
+        beats[winner, loser] = True
+    for through in range(count):
+        beats = beats | (beats[:, through, None] & beats[None, through, :])
+    return beats & beats.T
+
+
+@dataclass(frozen=True)
+class Preferred:
+    """A policy on its way by DPO: before the first step, and after each one."""
+
+    losses: Float[Array, " times"]
+    log_policy: Float[Array, "times n"]
+    margins: Float[Array, "times pairs"]  # implicit reward of the winner less that of the loser
+    rewards: Float[Array, "times n"]  # implicit, less their mean: DPO fixes only their differences
+
+
+@lru_cache(maxsize=256)
+def dpo_run(
+    pairs: Pairs,
+    logits: tuple[float, ...],
+    beta: float,
+    steps: int = 300,
+    rate: float = 1.0,
+    features: tuple[tuple[float, ...], ...] | None = None,
+) -> Preferred:
+    """Gradient descent on the DPO loss, from the reference policy softmax(logits).
+
+    Each answer has a logit of its own, or with `features` (one row an answer) all share weights: logits + features · w.
+    The step is rate / β², which makes the implicit rewards of separate logits take the steps of `fit_rewards`.
+    """
+    won, lost = winners_and_losers(pairs)
+    start, shared = np.array(logits), np.eye(len(logits)) if features is None else np.array(features)
+    reference = log_softmax(start)
+
+    def loss(weights: Float[Array, "f"]) -> Float[Array, ""]:
+        policy = log_softmax(start + shared @ weights)
+        return dpo_loss(policy[won], policy[lost], reference[won], reference[lost], beta)
+
+    run = descend(loss, np.zeros(shared.shape[1]), SGD(rate / beta**2), steps)
+    log_policy = log_softmax(start + run.path @ shared.T)
+    rewards = implicit_reward(log_policy, reference, beta)
+    margins = rewards[:, won] - rewards[:, lost]
+    return Preferred(run.losses, log_policy, margins, rewards - np.mean(rewards, axis=1, keepdims=True))
+
+
+def ranking(order: Sequence[int]) -> Pairs:
+    """All pairs that a ranking from best to worst implies."""
+    return tuple((better, worse) for place, better in enumerate(order) for worse in order[place + 1 :])
