@@ -55,7 +55,7 @@ def check(answers: Int[Array, "n G"], asked: Int[Array, "n 2"], how: str = "exac
 
 
 @lru_cache(maxsize=16)
-def taught(how: str, seed: int = 0, steps: int = 30) -> Parameters:
+def taught(how: str, seed: int = 0, steps: int = 60) -> Parameters:
     """The network before reinforcement: random, or after supervised steps on right sums, or on wrong ones.
 
     Raises ValueError for an unknown start.
@@ -64,7 +64,7 @@ def taught(how: str, seed: int = 0, steps: int = 30) -> Parameters:
         raise ValueError(f"The network starts as one of {', '.join(STARTS)}, not {how}.")
     rng = np.random.default_rng(seed)
     now: Parameters = {
-        "w1": 0.5 * rng.standard_normal((INPUTS, HIDDEN)), "b1": np.zeros(HIDDEN),
+        "w1": 0.2 * rng.standard_normal((INPUTS, HIDDEN)), "b1": np.zeros(HIDDEN),
         "w2": 0.1 * rng.standard_normal((HIDDEN, SUMS)), "b2": np.zeros(SUMS),
     }  # fmt: skip
     asked, _ = questions(seed)

@@ -23,11 +23,20 @@ from engine.small_policy import Descent, descend
 Pairs = tuple[tuple[int, int], ...]
 
 
+def from_trail(trail: str, count: int = 5) -> Pairs:
+    """Verdicts as a link carries them, "1.7": of each code winner · count + loser. Each two answers are judged once, the
+    latest verdict counting, and no answer against itself."""
+    found: dict[frozenset[int], tuple[int, int]] = {}
+    for winner, loser in (divmod(int(code), count) for code in trail.split(".") if code):
+        if winner != loser:
+            found.pop(frozenset((winner, loser)), None)
+            found[frozenset((winner, loser))] = (winner, loser)
+    return tuple(found.values())
+
+
 def winners_and_losers(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
-    """The two columns. Raises ValueError for no pairs."""
-    if not pairs:
-        raise ValueError("At least one pair has to be judged.")
-    columns = np.array(pairs)
+    """The two columns."""
+    columns = np.array(pairs, int).reshape(-1, 2)
     return columns[:, 0], columns[:, 1]
 
 
@@ -40,6 +49,8 @@ def fit_rewards(pairs: Pairs, count: int, steps: int = 300, rate: float = 1.0, p
     won, lost = winners_and_losers(pairs)
 
     def loss(rewards: Float[Array, "n"]) -> Float[Array, ""]:
+        if not pairs:  # nothing to explain
+            return 0.0 * np.sum(rewards)
         return bradley_terry_loss(rewards[won], rewards[lost]) + float(pull) / 2 * np.sum(rewards * rewards)
 
     return descend(loss, np.zeros(count), SGD(rate), steps)
@@ -89,6 +100,8 @@ def dpo_run(
     reference = log_softmax(start)
 
     def loss(weights: Float[Array, "f"]) -> Float[Array, ""]:
+        if not pairs:  # nothing to explain
+            return 0.0 * np.sum(weights)
         policy = log_softmax(start + shared @ weights)
         return dpo_loss(policy[won], policy[lost], reference[won], reference[lost], beta)
 
