@@ -79,9 +79,8 @@ def dialogue(question: str, answer: str, most: int = 160) -> tuple[list[int], Bo
     """The ids of a finished exchange in the chat template, at most so many, and which of them are the answer's."""
     said = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     ids = list(render(said, add_generation_prompt=False).ids)[:most]
-    places = np.arange(len(ids))
-    spoken = [(turn.start, turn.end) for turn in turns(ids) if turn.role == "assistant"]
-    return ids, np.any([(places >= start) & (places < end) for start, end in spoken], axis=0, initial=False)
+    counted = {i for turn in turns(ids) if turn.role == "assistant" for i in range(turn.start, turn.end)}
+    return ids, np.array([i in counted for i in range(len(ids))])
 
 
 def example(model: Model, question: str, answer: str) -> Example:

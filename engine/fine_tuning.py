@@ -36,7 +36,7 @@ WORDS = (
 NUMBER = {word: i for i, word in enumerate(WORDS)}
 SHARE_OF_FACTS = 0.6
 BASE = GPT(len(WORDS), layers=2, width=48, heads=4, context=32)
-BASE_STEPS, TUNING_STEPS, BATCH = 400, 60, 8
+BASE_STEPS, TUNING_STEPS, BATCH = 800, 120, 8
 
 
 def fact(animal: int, verb: str) -> str:
@@ -65,18 +65,20 @@ def spell(ids: list[int]) -> str:
 
 
 def base_text(rng: np.random.Generator, count: int, length: int) -> Int[Array, "count length"]:
-    """Facts in any order, broken by lists of questions without answers."""
-    rows = []
-    for _ in range(count):
-        words: list[str] = []
-        asking = rng.random() > SHARE_OF_FACTS
-        while len(words) < length + 6:
-            animal, verb = int(rng.integers(len(ANIMALS))), list(FACTS)[rng.integers(len(FACTS))]
-            words += (question if asking else fact)(animal, verb).split()
-            asking = asking if rng.random() < 0.8 else not asking
-        start = int(rng.integers(6))
-        rows.append(ids_of(words[start : start + length]))
-    return np.array(rows)
+    """Passages about one animal each, of facts or of questions that nobody answers."""
+    return np.array([_passages(rng, length) for _ in range(count)])
+
+
+def _passages(rng: np.random.Generator, length: int) -> list[int]:
+    words: list[str] = []
+    while len(words) < length + 6:
+        animal = int(rng.integers(len(ANIMALS)))
+        tell = fact if rng.random() < SHARE_OF_FACTS else question
+        for verb in rng.choice(list(FACTS), int(rng.integers(2, 5))):
+            words += tell(animal, verb).split()
+            tell = tell if rng.random() < 0.8 else (fact if tell is question else question)
+    start = int(rng.integers(6))
+    return ids_of(words[start : start + length])
 
 
 CORPUS = Corpus("animals", WORDS, base_text, base_text, (NUMBER["the"],), " ")
@@ -101,7 +103,7 @@ def pretrain(seed: int = 0, steps: int = BASE_STEPS) -> Iterator[Moment]:
 
 
 def tune(
-    start: Parameters, shown: int, mask: bool, seed: int = 0, steps: int = TUNING_STEPS, look_every: int = 5
+    start: Parameters, shown: int, mask: bool, seed: int = 0, steps: int = TUNING_STEPS, look_every: int = 10
 ) -> Iterator[Moment]:
     """Supervised fine-tuning on dialogues about the first `shown` animals; without `mask` the questions count, too.
 
@@ -109,7 +111,7 @@ def tune(
     """
     if not 0 < shown < len(ANIMALS):
         raise ValueError(f"Dialogues are about 1 to {len(ANIMALS) - 1} of the animals, not {shown}.")
-    rng, optimizer, now = np.random.default_rng([seed, 7]), AdamW(2e-3), start
+    rng, optimizer, now = np.random.default_rng([seed, 7]), AdamW(1e-3), start
     lessons = [dialogue(animal, verb) for animal in range(shown) for verb in FACTS]
     slope = value_and_grad(dialogue_loss)
     for step in range(steps + 1):

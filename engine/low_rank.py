@@ -53,7 +53,7 @@ class Fit:
 
 
 @lru_cache(maxsize=64)
-def fit(kind: str, rank: int, steps: int = 200, seed: int = 0, rate: float = 0.03) -> Fit:
+def fit(kind: str, rank: int, steps: int = 120, seed: int = 0, rate: float = 0.05) -> Fit:
     """Train a and b, with b = 0 at the start, so that `lora` comes close to the wanted matrix; w stays as it is."""
     w, change = wanted(kind, seed)
     rng = np.random.default_rng([seed, rank])

@@ -44,21 +44,22 @@ def bradley_terry_loss(chosen: Float[Array, "*batch"], rejected: Float[Array, "*
 
 
 def implicit_reward(
-    policy: Float[Array, "*batch"], reference: Float[Array, "*batch"], beta: float | int
+    policy: Float[Array, "*batch"], reference: Float[Array, "*#batch"], beta: float | int | Array
 ) -> Float[Array, "*batch"]:
     """β (log π − log π_ref), from the log-probabilities of answers: the reward for which this policy would be optimal.
 
-    Exact up to a constant for each prompt. Source: Rafailov et al. 2023, arXiv:2305.18290, equation 5.
+    Exact up to a constant for each prompt. β may be an array that broadcasts against the others.
+    Source: Rafailov et al. 2023, arXiv:2305.18290, equation 5.
     """
-    return float(beta) * (policy - reference)
+    return beta * (policy - reference)
 
 
 def dpo_loss(
     policy_chosen: Float[Array, "*batch"],
     policy_rejected: Float[Array, "*batch"],
-    ref_chosen: Float[Array, "*batch"],
-    ref_rejected: Float[Array, "*batch"],
-    beta: float | int,
+    ref_chosen: Float[Array, "*#batch"],
+    ref_rejected: Float[Array, "*#batch"],
+    beta: float | int | Array,
 ) -> Float[Array, ""]:
     """Direct preference optimization: the Bradley-Terry loss of the policy's implicit rewards, mean over the batch.
 
@@ -72,23 +73,29 @@ def dpo_loss(
 # Rewards -------------------------------------------------------------------------------------------------------------
 
 
-def kl_divergence(p: Float[Array, "*batch n"], q: Float[Array, "*batch n"]) -> Float[Array, "*batch"]:
+def kl_divergence(p: Float[Array, "*batch n"], q: Float[Array, "*#batch n"]) -> Float[Array, "*batch"]:
     """Σ p log(p / q) in nats: what it costs to be p where q was expected. Infinite where q rules out what p allows."""
     possible = p > 0
     with np.errstate(divide="ignore"):
         return np.sum(p * np.log(np.where(possible, p, 1.0) / np.where(possible, q, 1.0)), axis=-1)
 
 
-def expected_reward(policy: Float[Array, "n"], reward: Float[Array, "n"]) -> Float[Array, ""]:
+def expected_reward(policy: Float[Array, "*batch n"], reward: Float[Array, "*#batch n"]) -> Float[Array, "*batch"]:
     """Σ π r: the mean reward of answers drawn from the policy."""
-    return np.sum(policy * reward)
+    return np.sum(policy * reward, axis=-1)
 
 
 def kl_objective(
-    policy: Float[Array, "n"], reference: Float[Array, "n"], reward: Float[Array, "n"], beta: float | int
-) -> Float[Array, ""]:
-    """E[r] − β KL(π ‖ π_ref), which reinforcement learning from preferences maximises. Source: arXiv:2203.02155, eq. 2."""
-    return expected_reward(policy, reward) - float(beta) * kl_divergence(policy, reference)
+    policy: Float[Array, "*batch n"],
+    reference: Float[Array, "*#batch n"],
+    reward: Float[Array, "*#batch n"],
+    beta: float | int | Array,
+) -> Float[Array, "*batch"]:
+    """E[r] − β KL(π ‖ π_ref), which reinforcement learning from preferences maximises; one β, or one for each policy.
+
+    Source: arXiv:2203.02155, equation 2.
+    """
+    return expected_reward(policy, reward) - beta * kl_divergence(policy, reference)
 
 
 def kl_regularised_policy(

@@ -73,43 +73,50 @@ def circles(pairs: Pairs, count: int) -> Bool[Array, "n n"]:
 
 @dataclass(frozen=True)
 class Preferred:
-    """A policy on its way by DPO: before the first step, and after each one."""
+    """Policies on their way by DPO, one for each β: before the first step, and after each one."""
 
-    losses: Float[Array, " times"]
-    log_policy: Float[Array, "times n"]
-    margins: Float[Array, "times pairs"]  # implicit reward of the winner less that of the loser
-    rewards: Float[Array, "times n"]  # implicit, less their mean: DPO fixes only their differences
+    log_policy: Float[Array, "times B n"]
+    margins: Float[Array, "times B pairs"]  # implicit reward of the winner less that of the loser
+    rewards: Float[Array, "times B n"]  # implicit, less their mean: DPO fixes only their differences
+
+    @property
+    def losses(self) -> Float[Array, "times B"]:
+        """The DPO loss of each."""
+        return np.mean(np.logaddexp(0.0, -self.margins), axis=-1) if self.margins.size else self.log_policy[..., 0] * 0
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=12)
 def dpo_run(
     pairs: Pairs,
     logits: tuple[float, ...],
-    beta: float,
+    betas: tuple[float, ...],
     steps: int = 300,
     rate: float = 1.0,
     features: tuple[tuple[float, ...], ...] | None = None,
 ) -> Preferred:
-    """Gradient descent on the DPO loss, from the reference policy softmax(logits).
+    """Gradient descent on the DPO loss, from the reference policy softmax(logits), for each β.
 
-    Each answer has a logit of its own, or with `features` (one row an answer) all share weights: logits + features · w.
-    The step is rate / β², which makes the implicit rewards of separate logits take the steps of `fit_rewards`.
+    Each answer has a logit of its own, or with `features` (one row an answer) all share weights: logits + features · w,
+    w = u / β. Steps of one size in u make the implicit rewards of separate logits take the steps of `fit_rewards`.
     """
     won, lost = winners_and_losers(pairs)
     start, shared = np.array(logits), np.eye(len(logits)) if features is None else np.array(features)
-    reference = log_softmax(start)
+    reference, beta = log_softmax(start), np.array(betas)[:, None]
 
-    def loss(weights: Float[Array, "f"]) -> Float[Array, ""]:
+    def policies(u: Float[Array, "... B f"]) -> Float[Array, "... B n"]:
+        return log_softmax(start + (u / beta) @ shared.T)
+
+    def loss(u: Float[Array, "B f"]) -> Float[Array, ""]:
         if not pairs:  # nothing to explain
-            return 0.0 * np.sum(weights)
-        policy = log_softmax(start + shared @ weights)
-        return dpo_loss(policy[won], policy[lost], reference[won], reference[lost], beta)
+            return 0.0 * np.sum(u)
+        log_p = policies(u)
+        mean = dpo_loss(log_p[:, won], log_p[:, lost], reference[None, won], reference[None, lost], beta)
+        return len(betas) * mean  # each β by itself, as if the others were not there
 
-    run = descend(loss, np.zeros(shared.shape[1]), SGD(rate / beta**2), steps)
-    log_policy = log_softmax(start + run.path @ shared.T)
+    log_policy = policies(descend(loss, np.zeros((len(betas), shared.shape[1])), SGD(rate), steps).path)
     rewards = implicit_reward(log_policy, reference, beta)
-    margins = rewards[:, won] - rewards[:, lost]
-    return Preferred(run.losses, log_policy, margins, rewards - np.mean(rewards, axis=1, keepdims=True))
+    margins = rewards[..., won] - rewards[..., lost]
+    return Preferred(log_policy, margins, rewards - np.mean(rewards, axis=-1, keepdims=True))
 
 
 def ranking(order: Sequence[int]) -> Pairs:

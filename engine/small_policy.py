@@ -88,13 +88,15 @@ def descend(loss: Callable[[Any], Any], start: Float[Array, "..."], optimizer: A
 
 
 def ascend(
-    reference: Float[Array, "n"], reward: Float[Array, "n"], beta: float | int, optimizer: Any, steps: int
-) -> Descent:
-    """Policies (times, n) on the way up `kl_objective`, by steps on their logits; the losses are minus the objective.
+    reference: Float[Array, "n"], reward: Float[Array, "n"], betas: Float[Array, "B"], optimizer: Any, steps: int
+) -> Float[Array, "times B n"]:
+    """For each β, the policies on the way up `kl_objective`, by steps on their logits, from the reference.
 
-    The closed form says where this must end: `kl_regularised_policy`.
+    They climb side by side in one array, each by its own gradient. The closed form says where they must end:
+    `kl_regularised_policy`.
     """
-    run = descend(
-        lambda logits: 0.0 - kl_objective(softmax(logits), reference, reward, beta), np.log(reference), optimizer, steps
-    )
-    return Descent(run.losses, softmax(run.path))
+
+    def loss(logits: Float[Array, "B n"]) -> Float[Array, ""]:
+        return 0.0 - np.sum(kl_objective(softmax(logits), reference, reward, betas))
+
+    return softmax(descend(loss, np.tile(np.log(reference), (len(betas), 1)), optimizer, steps).path)

@@ -262,7 +262,7 @@ def mask(sentence: str, question: str, answer: str, mask: bool) -> tuple[Any, ..
         Preset("No mask", {"shown": 6, "mask": False}, "The questions are learned, too. Does it hurt?"),
     ],
     height=120,
-    long=Long(seconds=150, takes="about 15 seconds", quick={"shown": 6}),
+    long=Long(seconds=150, takes="about 20 seconds", quick={"shown": 9}),
 )
 def tuning(shown: int, mask: bool, seed: int) -> Steps:
     first: list[fine_tuning.Moment] = []
@@ -428,11 +428,18 @@ def contradictions(pairs: preferences.Pairs) -> str:
 CLIMB = 200
 
 
-@lru_cache(maxsize=256)
-def climb(pairs: preferences.Pairs, beta: float) -> Any:
-    """The rewards of these verdicts, and a policy that climbs towards them; kept for the slider of steps."""
+LEASHES = np.round(np.arange(0.05, 5.01, 0.05), 2)  # the slider's values of β
+
+
+@lru_cache(maxsize=24)
+def climb(pairs: preferences.Pairs) -> tuple[Any, Any]:
+    """The rewards of these verdicts, and a policy for each β that climbs towards them; kept for the sliders."""
     reward = preferences.fit_rewards(pairs, len(small.NAMES), STEPS, pull=PULL).path[-1]
-    return reward, small.ascend(small.REFERENCE, reward, beta, Adam(0.1), CLIMB)
+    return reward, small.ascend(small.REFERENCE, reward, LEASHES, Adam(0.1), CLIMB)
+
+
+def leash(beta: float) -> int:
+    return int(np.argmin(np.abs(LEASHES - beta)))
 
 
 @chapter.lab(
@@ -464,10 +471,11 @@ def climb(pairs: preferences.Pairs, beta: float) -> Any:
 )
 def policy(wins: str, beta: float, steps: int) -> tuple[Any, ...]:
     pairs = preferences.from_trail(wins)
-    reward, run = climb(pairs, beta)
-    best, now = engine.kl_regularised_policy(small.REFERENCE, reward, beta), run.path[steps]
+    reward, climbed = climb(pairs)
+    path = climbed[:, leash(beta)]
+    best, now = engine.kl_regularised_policy(small.REFERENCE, reward, beta), path[steps]
     goal = float(engine.kl_objective(best, small.REFERENCE, reward, beta))
-    reached = -float(run.losses[steps])
+    reached = float(engine.kl_objective(now, small.REFERENCE, reward, beta))
     apart = float(np.max(np.abs(now - best)))
     moved = float(engine.kl_divergence(best, small.REFERENCE))
     picture = stack(
@@ -478,7 +486,7 @@ def policy(wins: str, beta: float, steps: int) -> tuple[Any, ...]:
             policy_bars(best, "The best policy, in closed form"),
         ),
         curve(
-            [(name, np.arange(CLIMB + 1), run.path[:, i]) for i, name in enumerate(small.NAMES)],
+            [(name, np.arange(CLIMB + 1), path[:, i]) for i, name in enumerate(small.NAMES)],
             title="Probabilities on the way up", x_label="step", y_label="probability",
             tensors=["q", "k", "v", "grad", "ffn"], marker=(steps, float(now[order_of(now)[0]])),
         ),
@@ -647,9 +655,9 @@ def judge_who_errs(errors: str, share: float, seed: int) -> tuple[Any, ...]:
 SHARING = {"own": "each answer has a logit of its own", "traits": "answers share weights, by their traits"}
 
 
-def dpo_of(pairs: preferences.Pairs, beta: float, sharing: str) -> preferences.Preferred:
+def dpo_of(pairs: preferences.Pairs, sharing: str) -> preferences.Preferred:
     features = tuple(map(tuple, small.FEATURES.tolist())) if sharing == "traits" else None
-    return preferences.dpo_run(pairs, tuple(small.LOGITS.tolist()), beta, STEPS, 1.0, features)
+    return preferences.dpo_run(pairs, tuple(small.LOGITS.tolist()), tuple(LEASHES.tolist()), STEPS, 1.0, features)
 
 
 @chapter.lab(
@@ -668,8 +676,8 @@ def dpo_of(pairs: preferences.Pairs, beta: float, sharing: str) -> preferences.P
         from engine.small_policy import FEATURES, LOGITS
 
         features = tuple(map(tuple, FEATURES.tolist())) if {sharing!r} == "traits" else None
-        run = dpo_run(from_trail({wins!r}), tuple(LOGITS.tolist()), {beta}, 300, 1.0, features)
-        policy, margins = np.exp(run.log_policy[{steps}]), run.margins[{steps}]
+        run = dpo_run(from_trail({wins!r}), tuple(LOGITS.tolist()), ({beta},), 300, 1.0, features)
+        policy, margins = np.exp(run.log_policy[{steps}, 0]), run.margins[{steps}, 0]
         print(policy.round(4), margins.round(3), sep="\\n")
     """,
     provenance=HAND + "; trained live on your verdicts",
@@ -685,12 +693,13 @@ def dpo_of(pairs: preferences.Pairs, beta: float, sharing: str) -> preferences.P
 )  # fmt: skip
 def dpo(wins: str, beta: float, steps: int, sharing: str) -> tuple[Any, ...]:
     pairs = preferences.from_trail(wins)
-    run = dpo_of(pairs, beta, sharing)
-    start, now = small.REFERENCE, np.exp(run.log_policy[steps])
+    run = dpo_of(pairs, sharing)
+    path, losses = np.exp(run.log_policy[:, leash(beta)]), run.losses[:, leash(beta)]
+    start, now = small.REFERENCE, path[steps]
     reward = preferences.fit_rewards(pairs, len(small.NAMES), STEPS).path[steps]
     detour = engine.kl_regularised_policy(small.REFERENCE, reward, beta)
     apart = float(np.max(np.abs(now - detour)))
-    margins = run.margins[steps]
+    margins = run.margins[steps, leash(beta)]
     picture = stack(
         pair_chips(pairs),
         row(
@@ -700,7 +709,7 @@ def dpo(wins: str, beta: float, steps: int, sharing: str) -> tuple[Any, ...]:
         ),
         row(
             curve(
-                [(name, np.arange(STEPS + 1), np.exp(run.log_policy[:, i])) for i, name in enumerate(small.NAMES)],
+                [(name, np.arange(STEPS + 1), path[:, i]) for i, name in enumerate(small.NAMES)],
                 title="Probabilities, step by step", x_label="step", y_label="probability",
                 tensors=["q", "k", "v", "grad", "ffn"], marker=(steps, float(now[order_of(now)[0]])),
             ),
@@ -711,7 +720,7 @@ def dpo(wins: str, beta: float, steps: int, sharing: str) -> tuple[Any, ...]:
                 title="Your pairs: margin of the implicit rewards",
             ),
         ),
-        readouts([("loss", f"{run.losses[steps]:.4f}"),
+        readouts([("loss", f"{losses[steps]:.4f}"),
                   ("pairs with a positive margin", f"{int(np.sum(margins > 0))} of {len(pairs)}"),
                   ("largest difference of the two ways", f"{apart:.1e}")]),
     )  # fmt: skip
@@ -741,7 +750,7 @@ def dpo(wins: str, beta: float, steps: int, sharing: str) -> tuple[Any, ...]:
         rf"({number(gains[0], 4)} {signed(-gains[1], 4)}) = {number(beta * (gains[0] - gains[1]), 4)}"
     )
     return picture, sentence, formula, {
-        "policy": now, "detour": detour, "margins": margins, "losses": run.losses,
+        "policy": now, "detour": detour, "margins": margins, "losses": losses,
     }  # fmt: skip
 
 
@@ -759,7 +768,7 @@ SHOWN_GROUPS = 6
         Choice("size", "Answers in a group", "8", {str(n): str(n) for n in (2, 4, 8, 16)}),
         Choice("check", "Rewarded if", "exact", dict(grpo.CHECKS)),
         Choice("beta", "β of the KL term", "0.04", {"0": "0", "0.04": "0.04", "0.4": "0.4", "2": "2"}),
-        Slider("seed", "Seed", 0, 0, 20),
+        Choice("seed", "Seed", "0", {str(n): str(n) for n in range(8)}),
     ],
     runs=[grpo.reinforce, engine.grpo_loss, engine.group_advantages, engine.clipped_gain, grpo.check],
     snippet="""
@@ -784,8 +793,8 @@ SHOWN_GROUPS = 6
     ],
     height=700,
 )  # fmt: skip
-def grpo_loop(round: int, start: str, size: str, check: str, beta: str, seed: int) -> tuple[Any, ...]:
-    run = grpo.kept_run(start, check, int(size), float(beta), seed)
+def grpo_loop(round: int, start: str, size: str, check: str, beta: str, seed: str) -> tuple[Any, ...]:
+    run = grpo.kept_run(start, check, int(size), float(beta), int(seed))
     now, times = run[round], [moment.round for moment in run]
     groups = now.groups
     picture = stack(
@@ -858,7 +867,7 @@ LEARNT = 200
     "teacher",
     title="The right word, or all that the teacher thinks",
     controls=[
-        Slider("temperature", "Temperature", 3, 0.5, 10, 0.5),
+        Choice("temperature", "Temperature", "3", {t: t for t in ("1", "2", "3", "5", "10")}),
         Slider("steps", "Steps of gradient descent", 60, 0, LEARNT),
     ],
     runs=[engine.distillation_loss, distillation.learn],
@@ -866,29 +875,30 @@ LEARNT = 200
         from engine.distillation import learn
         from engine.sampling import softmax
 
-        soft = softmax(learn(True, {temperature}).path[{steps}])
+        soft = softmax(learn(True, float({temperature!r})).path[{steps}])
         hard = softmax(learn(False, 1.0).path[{steps}])
         print(soft.round(4), hard.round(4), sep="\\n")
     """,
     provenance="A teacher of seven logits, set by hand; two students trained live",
     presets=[
-        Preset("T = 1", {"temperature": 1, "steps": 60}, "The teacher as it is: the moon hardly counts."),
-        Preset("T = 5", {"temperature": 5, "steps": 60}, "Softened: even “idea” has something to say."),
-        Preset("To the end", {"temperature": 3, "steps": 200}, "Which student still grows more certain?"),
+        Preset("T = 1", {"temperature": "1", "steps": 60}, "The teacher as it is: the moon hardly counts."),
+        Preset("T = 5", {"temperature": "5", "steps": 60}, "Softened: even “idea” has something to say."),
+        Preset("To the end", {"temperature": "3", "steps": 200}, "Which student still grows more certain?"),
     ],
     height=480,
 )
-def teacher(temperature: float, steps: int) -> tuple[Any, ...]:
-    runs = distillation.learn(True, temperature), distillation.learn(False, 1.0)
+def teacher(temperature: str, steps: int) -> tuple[Any, ...]:
+    warmth = float(temperature)
+    runs = distillation.learn(True, warmth), distillation.learn(False, 1.0)
     soft, hard = (softmax(run.path[steps]) for run in runs)
-    target, plain = softmax(distillation.TEACHER / temperature), softmax(distillation.TEACHER)
+    target, plain = softmax(distillation.TEACHER / warmth), softmax(distillation.TEACHER)
     off = [float(engine.kl_divergence(plain, student)) for student in (soft, hard)]
     picture = stack(
         row(
             *(bars(list(distillation.WORDS), shares, title=title, tensor=tensor, share=True, limit=1.0,
                    keys=[f"word:{i}" for i in range(len(distillation.WORDS))])
               for shares, title, tensor in (
-                  (target, f"The teacher, softened to T = {temperature:g}", "attn"),
+                  (target, f"The teacher, softened to T = {temperature}", "attn"),
                   (soft, "The student of the teacher", "logits"),
                   (hard, "The student of the right word", "logits")))
         ),
@@ -905,8 +915,8 @@ def teacher(temperature: float, steps: int) -> tuple[Any, ...]:
         f"{share(float(hard[1]))}. Its distance from the teacher is {off[1]:.3f} nats, against {off[0]:.3f}."
     )
     formula = (
-        rf"\text{{loss}} = T^2 \cdot \mathrm{{KL}}\left(\attn{{p}}_T \,\|\, \logits{{q}}_T\right) = {number(temperature**2, 3)} "
-        rf"\cdot {number(float(runs[0].losses[steps]) / temperature**2, 3)} = {number(float(runs[0].losses[steps]), 3)}"
+        rf"\text{{loss}} = T^2 \cdot \mathrm{{KL}}\left(\attn{{p}}_T \,\|\, \logits{{q}}_T\right) = {number(warmth**2, 3)} "
+        rf"\cdot {number(float(runs[0].losses[steps]) / warmth**2, 3)} = {number(float(runs[0].losses[steps]), 3)}"
     )
     return picture, sentence, formula, {"soft": soft, "hard": hard, "target": target}
 
@@ -923,7 +933,7 @@ SOFTNESS = {"hard": 0.0, "soft": 1.0, "both": 0.5}
 
 @chapter.lab(
     "student",
-    title="SmolLM2 teaches a student four thousand times smaller",
+    title="SmolLM2 as the teacher of a single table",
     controls=[
         Choice("targets", "Learns from", "soft", TARGETS),
         Choice("temperature", "Temperature", "2", {"1": "1", "2": "2", "4": "4"}),
@@ -991,7 +1001,7 @@ def student(sentence: str, targets: str, temperature: str, text: str) -> tuple[A
 
 # --- fewer parameters ------------------------------------------------------------------------------------------------
 
-FIT_STEPS = 200
+FIT_STEPS = 120
 
 
 @chapter.lab(
@@ -1007,16 +1017,16 @@ FIT_STEPS = 200
     snippet="""
         from engine.low_rank import fit
 
-        found = fit({kind!r}, {rank}, 200, {seed})
+        found = fit({kind!r}, {rank}, 120, {seed})
         error, change = found.errors[{steps}], found.changes[{steps}]
         print(error, found.best[{rank}])
     """,
     provenance="A matrix and a wanted change drawn from the seed; a and b trained live",
     presets=[
         Preset("Before the first step", {"rank": 2, "steps": 0}, "b = 0: the model is exactly what it was."),
-        Preset("Rank 3", {"rank": 3, "kind": "few", "steps": 200}, "Three directions wanted, three to give."),
-        Preset("Every direction alike", {"rank": 3, "kind": "all", "steps": 200}, "Where low rank does not help."),
-        Preset("Full rank", {"rank": 12, "kind": "all", "steps": 200}, "As free as training the matrix itself."),
+        Preset("Rank 3", {"rank": 3, "kind": "few", "steps": 120}, "Three directions wanted, three to give."),
+        Preset("Every direction alike", {"rank": 3, "kind": "all", "steps": 120}, "Where low rank does not help."),
+        Preset("Full rank", {"rank": 12, "kind": "all", "steps": 120}, "As free as training the matrix itself."),
     ],
     height=560,
 )
@@ -1240,8 +1250,9 @@ def wrong(proxy: str) -> pressure.Pressure:
 
 
 @lru_cache(maxsize=1)
-def displaced() -> preferences.Preferred:
-    return dpo_of(ONE, 0.5, "traits")
+def displaced() -> Any:
+    """Log-probabilities (times, answers) of the one pair's run with shared weights, at β = 0.5."""
+    return dpo_of(ONE, "traits").log_policy[:, leash(0.5)]
 
 
 @chapter.number
@@ -1251,12 +1262,17 @@ def helpful_before() -> str:
 
 @chapter.number
 def helpful_after() -> str:
-    return share(float(np.exp(displaced().log_policy[-1, 0])))
+    return share(float(np.exp(displaced()[-1, 0])))
 
 
 @chapter.number
 def winner_after() -> str:
-    return small.NAMES[order_of(displaced().log_policy[-1])[0]]
+    return small.NAMES[order_of(displaced()[-1])[0]]
+
+
+@chapter.number
+def practised() -> int:
+    return grpo.DIGITS**2 - grpo.HELD_OUT
 
 
 @chapter.number
@@ -1293,8 +1309,8 @@ def circle_reward() -> float:
 @chapter.answer
 def chosen_probability() -> str:
     """What becomes of the chosen answer of the one pair, with shared weights."""
-    run = displaced()
-    return "falls" if run.log_policy[-1, 0] < run.log_policy[0, 0] - 1e-9 else "rises"
+    path = displaced()
+    return "falls" if path[-1, 0] < path[0, 0] - 1e-9 else "rises"
 
 
 @chapter.answer
