@@ -1,4 +1,4 @@
-"""The real model asked plainly and through its chat template, and the tokens of a chat example that are learned from."""
+"""The real model asked plainly and through its chat template, and which tokens of an example are learned from."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def dialogue(question: str, answer: str, most: int = 160) -> tuple[list[int], Bo
 
 
 def example(model: Model, question: str, answer: str) -> Example:
-    """Every token's surprisal, and the loss with the prompt's tokens masked and without. Raises ValueError for no answer.
+    """Every token's surprisal, and the loss with the prompt's tokens masked and without; kept.
 
-    Kept by the model.
+    Raises ValueError for no answer.
     """
     ids, counts = dialogue(question, answer)
     if not np.any(counts):

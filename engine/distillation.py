@@ -46,7 +46,7 @@ def learn(soft: bool, temperature: float, steps: int = 200, rate: float = 1.0) -
 class Lessons:
     """A text in tokens of a small vocabulary: its most frequent kinds, and one place for all others."""
 
-    kinds: Int[Array, "V"]  # token ids; the last place of the vocabulary stands for every other token
+    kinds: Int[Array, "K"]  # token ids; the last place of the vocabulary stands for every other token
     seen: Int[Array, "n"]  # the token before each guess, as a place in `kinds`
     right: Int[Array, "n"]  # the token that came
     teacher: Float[Array, "n V"]  # the teacher's log-probabilities there

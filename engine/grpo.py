@@ -46,8 +46,8 @@ def answer_logits(p: Parameters, asked: Int[Array, "n 2"]) -> Float[Array, "n su
     return mlp(x, p["w1"], p["b1"], p["w2"], p["b2"], "tanh")
 
 
-def check(answers: Int[Array, "n G"], asked: Int[Array, "n 2"], how: str = "exact") -> Float[Array, "n G"]:
-    """The reward of each answer, 1 or 0: it can be computed, nobody has to be asked. Raises ValueError for no check."""
+def check(answers: Int[Array, "#n G"], asked: Int[Array, "n 2"], how: str = "exact") -> Float[Array, "n G"]:
+    """The reward of each answer, 1 or 0: it can be computed, nobody is asked. Raises ValueError for an unknown way."""
     if how not in CHECKS:
         raise ValueError(f"An answer is checked by one of {', '.join(CHECKS)}, not {how}.")
     off = np.abs(answers - np.sum(asked, axis=1, keepdims=True))
@@ -83,6 +83,10 @@ class Groups:
     answers: Int[Array, "n G"]
     rewards: Float[Array, "n G"]
     advantages: Float[Array, "n G"]
+
+    def rows(self, most: int) -> list[Any]:
+        """The first groups: question, answers, rewards, advantages, and whether it is silent."""
+        return list(zip(self.asked, self.answers, self.rewards, self.advantages, self.silent, strict=True))[:most]
 
     @property
     def silent(self) -> Bool[Array, "n"]:
@@ -157,12 +161,19 @@ def look(
     """How good the policy is, exactly: by its probabilities, not by draws."""
     every = np.arange(SUMS)[None, :]
     learnt, unseen = softmax(answer_logits(p, learn)), softmax(answer_logits(p, held))
-    right = [
-        float(np.mean(np.sum(policy * check(every, asked, kind), axis=1)))
-        for policy, asked, kind in ((learnt, learn, "exact"), (unseen, held, "exact"), (learnt, learn, how))
-    ]
-    moved = float(np.mean(kl_divergence(learnt, softmax(answer_logits(reference, learn)))))
-    return Moment(number, *right, float(np.mean(groups.silent)), moved, groups)
+
+    def passes(policy: Array, asked: Array, kind: str) -> float:
+        return float(np.mean(np.sum(policy * check(every, asked, kind), axis=1)))
+
+    return Moment(
+        number,
+        accuracy=passes(learnt, learn, "exact"),
+        held_out=passes(unseen, held, "exact"),
+        reward=passes(learnt, learn, how),
+        silent=float(np.mean(groups.silent)),
+        divergence=float(np.mean(kl_divergence(learnt, softmax(answer_logits(reference, learn))))),
+        groups=groups,
+    )
 
 
 def silence(p_right: float, size: int) -> float:

@@ -19,7 +19,7 @@ from engine.ledger import Config, parameter_ledger, total_parameters
 from engine.optimizers import Adam
 from engine.post_training import lora
 
-SIZE = 12
+SIZE = 20
 CHANGES = {"few": "a few directions", "half": "falling off slowly", "all": "every direction alike"}
 PARTS = {
     "qv": ("query", "value"),
@@ -95,7 +95,7 @@ class Adapters:
 
 
 def adapters(config: Config, rank: int, parts: str) -> Adapters:
-    """Two thin matrices, (in, r) and (r, out), beside each matrix of the kinds in PARTS. Raises ValueError for others."""
+    """Two thin matrices, (in, r) and (r, out), beside each matrix of some PARTS. Raises ValueError for others."""
     if parts not in PARTS:
         raise ValueError(f"Adapters go to one of {', '.join(PARTS)}, not {parts}.")
     chosen = [row for row in parameter_ledger(config) if row.part in PARTS[parts]]

@@ -138,9 +138,9 @@ def clipped_gain(
 
 
 def kl_estimate(policy: Float[Array, "*batch"], reference: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """KL(π ‖ π_ref) estimated from one sample of π: e^d − d − 1 with d = log π_ref − log π; unbiased and never negative.
+    """KL(π ‖ π_ref) estimated from one sample of π: e^d − d − 1, d = log π_ref − log π.
 
-    Source: arXiv:2402.03300, equation 4.
+    Unbiased, and never negative. Source: arXiv:2402.03300, equation 4.
     """
     difference = reference - policy
     return np.exp(difference) - difference - 1.0
@@ -154,12 +154,12 @@ def grpo_loss(
     clip: float | int = 0.2,
     beta: float | int = 0.04,
 ) -> Float[Array, ""]:
-    """Group relative policy optimization: −mean of (clipped gain − β KL), from log-probabilities of the drawn answers.
+    """Group relative policy optimization: the mean of β KL − clipped gain, from log-probabilities of the drawn answers.
 
     `old` is the policy that drew them. Source: arXiv:2402.03300, equation 3; an answer counts as one step here.
     """
     gain = clipped_gain(np.exp(policy - old), advantages, clip)
-    return -np.mean(gain - float(beta) * kl_estimate(policy, reference))
+    return np.mean(float(beta) * kl_estimate(policy, reference) - gain)
 
 
 # A teacher -----------------------------------------------------------------------------------------------------------

@@ -24,8 +24,10 @@ Pairs = tuple[tuple[int, int], ...]
 
 
 def from_trail(trail: str, count: int = 5) -> Pairs:
-    """Verdicts as a link carries them, "1.7": of each code winner · count + loser. Each two answers are judged once, the
-    latest verdict counting, and no answer against itself."""
+    """Verdicts as a link carries them, "1.7": each code is winner · count + loser.
+
+    Each two answers are judged once, the latest verdict counting, and no answer against itself.
+    """
     found: dict[frozenset[int], tuple[int, int]] = {}
     for winner, loser in (divmod(int(code), count) for code in trail.split(".") if code):
         if winner != loser:
@@ -42,7 +44,7 @@ def winners_and_losers(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=256)
 def fit_rewards(pairs: Pairs, count: int, steps: int = 300, rate: float = 1.0, pull: float = 0.0) -> Descent:
-    """Rewards of `count` answers by gradient descent on the Bradley-Terry loss, from 0; kept, so that steps can be read.
+    """Rewards of `count` answers by gradient descent on the Bradley-Terry loss, from 0; every step is kept.
 
     `pull` adds pull / 2 · Σ r², which keeps rewards finite where nobody ever disagrees.
     """

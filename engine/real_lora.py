@@ -50,7 +50,7 @@ def adapted(model: Model, adapters: Any) -> Model:
         _, index, part = name.split(".")
         block = blocks[int(index)]
         merged = lora(getattr(block, part).rows.T, adapter["a"], adapter["b"], ALPHA)
-        whole = Matrix(np.ascontiguousarray(merged.T)) if isinstance(merged, np.ndarray) else merged
+        whole: Any = Matrix(np.ascontiguousarray(merged.T)) if isinstance(merged, np.ndarray) else merged
         blocks[int(index)] = replace(block, **{part: whole})
     return replace(model, weights=replace(model.weights, blocks=tuple(blocks)), memo=Memo(2**24))
 

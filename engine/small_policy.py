@@ -43,7 +43,8 @@ ANSWERS = (
     ),
     Answer(
         "rambling",
-        "Wine has followed people for eight thousand years, and its stains have too. Before we turn to your shirt, it is "
+        "Wine has followed people for eight thousand years, and its stains have too. Before we turn to your shirt, "
+        "it is "
         "worth recalling how dyes hold on to cotton, and what the Romans used. In the end, salt may well help.",
         0.9, 0.0, (0.3, 1.0, 0.3, 0.0),
     ),

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from engine import preferences
+from engine import small_policy as small
 from engine.preferences import Pairs, ranking
 from engine.small_policy import ANSWERS, NAMES, REFERENCE
 from ui.controls import Trail
-from ui.figures import Picture, bars, row, table, tokens
+from ui.figures import Picture, bars, row, table, tokens, words
 from ui.lab import Preset
 
 COUNT = len(ANSWERS)
@@ -61,11 +63,19 @@ def _after(pairs: Pairs, verdict: tuple[int, int]) -> str:
     return coded((*(pair for pair in pairs if set(pair) != set(verdict)), verdict))
 
 
-def answer_table() -> Picture:
+def answers_in_full() -> Picture:
+    return row(
+        *(words(one.text, title=f"{one.name} (base model: {share(float(p))})")
+          for one, p in zip(ANSWERS, REFERENCE, strict=True))
+    )  # fmt: skip
+
+
+def policy_table(columns: dict[str, Any], title: str, names: Sequence[str] = NAMES) -> Picture:
+    """Several policies side by side: the probability of each answer."""
     return table(
-        ["answer", "what it says", "base model"],
-        [[one.name, one.text, {"share": float(p)}] for one, p in zip(ANSWERS, REFERENCE, strict=True)],
-        title="Five answers to one question",
+        ["answer", *columns],
+        [[name, *({"share": float(policy[i])} for policy in columns.values())] for i, name in enumerate(names)],
+        title=title,
     )
 
 
@@ -96,3 +106,36 @@ def listed(names: Sequence[str]) -> str:
 def order_of(values: Any) -> list[int]:
     """Places from the largest value to the smallest."""
     return [int(i) for i in np.argsort(-np.asarray(values), kind="stable")]
+
+
+def verdict_words(pairs: preferences.Pairs, now: Any, beats: Any) -> str:
+    if not pairs:
+        return "No verdict yet, so every reward is 0 and every pair a toss-up. Click a chip."
+    best, worst = order_of(now)[0], order_of(now)[-1]
+    agreed = sum(bool(now[w] > now[lost]) for w, lost in pairs)
+    many = f"{len(pairs)} verdict{'' if len(pairs) == 1 else 's'}"
+    if np.ptp(now) < 1e-9:
+        return f"With {many}, all five rewards are still equal."
+    return (
+        f"Of {many}, the rewards agree with {agreed}. Highest is {{{{answer:{best}|“{small.NAMES[best]}”}}}} with "
+        f"{signed_text(now[best])}, lowest “{small.NAMES[worst]}” with {signed_text(now[worst])}: the first should win "
+        f"{share(float(beats[best, worst]))} of the time."
+    )
+
+
+def contradictions(pairs: preferences.Pairs) -> str:
+    ring = np.flatnonzero(np.diagonal(preferences.circles(pairs, len(small.NAMES))))
+    if len(ring):
+        return (
+            f"Your verdicts on {listed([small.NAMES[i] for i in ring])} run in a circle: no rewards can satisfy them "
+            "all, so these are a compromise."
+        )
+    if not pairs:
+        return ""
+    return "There is no circle in them, so without a pull the rewards would grow for ever, ever more slowly."
+
+
+def smoothed(values: list[float]) -> Any:
+    """A running mean, for a curve that can be read."""
+    padded = np.pad(values, 4, mode="edge")
+    return np.convolve(padded, np.ones(9) / 9, mode="valid")

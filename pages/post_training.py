@@ -13,27 +13,58 @@ from engine import chat_study, chat_template, distillation, fine_tuning, grpo, l
 from engine import overoptimization as pressure
 from engine import post_training as engine
 from engine import small_policy as small
-from engine.gpt import GPT
 from engine.ledger import CONFIGS
 from engine.model import END_IDS
 from engine.optimizers import Adam
 from engine.sampling import softmax
 from engine.tokenization import encode
-from pages._continuations import bar_label
 from pages._post_training import (
-    CAREFUL, CIRCLE, ISLANDS, LONG, ONE, WARM, answer_table, judge, listed, order_of, pair_chips,
-    policy_bars, share, signed_text, verdicts,
+    CAREFUL,
+    CIRCLE,
+    ISLANDS,
+    LONG,
+    ONE,
+    answers_in_full,
+    contradictions,
+    judge,
+    listed,
+    order_of,
+    pair_chips,
+    policy_bars,
+    policy_table,
+    share,
+    signed_text,
+    smoothed,
+    verdict_words,
+    verdicts,
 )
-from pages._reading import ENCODING, piece, spoken, the_model, written
+from pages._reading import ENCODING, piece, spoken, the_model
+from pages._tuning import (
+    SAMPLE,
+    base_curve,
+    candidate_bars,
+    ended,
+    lesson_curve,
+    said_chips,
+    taught,
+    tuned_curve,
+    tuned_shown,
+)
 from ui.chapter import Chapter
 from ui.controls import Choice, Pick, Slider, Text, Toggle, within
-from ui.figures import bars, curve, matrix, readouts, row, sign, stack, table, tokens, words
+from ui.figures import bars, curve, matrix, readouts, row, sign, stack, table, tokens
 from ui.jobs.work import Long, Progress, Steps
 from ui.lab import Preset, ReaderError
 from ui.mathml import bracketed, number, signed
 
 chapter = Chapter(__name__, Path(__file__).parent)
-for shown_code in (engine.bradley_terry_loss, engine.kl_regularised_policy, engine.dpo_loss, engine.grpo_loss, engine.lora):
+for shown_code in (
+    engine.bradley_terry_loss,
+    engine.kl_regularised_policy,
+    engine.dpo_loss,
+    engine.grpo_loss,
+    engine.lora,
+):
     chapter.code[shown_code.__name__] = shown_code
 
 REAL = "SmolLM2's real weights"
@@ -69,7 +100,7 @@ PULL = 0.02
     """,
     provenance=REAL + ", the likeliest token each time",
     presets=[
-        Preset("The sky", {"question": SKY, "frame": "plain", "tokens": "24", "at": 0}, "Both write on. Only one ends."),
+        Preset("The sky", {"question": SKY, "frame": "plain", "tokens": "24", "at": 0}, "Two ways to begin."),
         Preset("A list of questions", {"question": SKY, "frame": "list", "tokens": "24", "at": 0},
                "In a list, what follows a question is often the next question."),
         Preset("Half a sentence", {"question": "The capital of France is", "frame": "plain", "tokens": "24", "at": 0},
@@ -115,50 +146,9 @@ def chat(sentence: str, question: str, frame: str, tokens: str, at: int) -> tupl
     }  # fmt: skip
 
 
-def said_chips(prompt: list[int], said: tuple[chat_study.Said, ...], title: str, name: str, place: int) -> Any:
-    """What was asked, faint, and what was said, tinted by how sure the model was; a click opens a token."""
-    return stack(
-        tokens(
-            [{"text": piece(i), "key": f"{name}:prompt:{j}"} for j, i in enumerate(prompt)],
-            title=f"{title}: what the model is given",
-            show=["no-ids"],
-        ),
-        tokens(
-            [{"text": piece(one.id), "note": f"{one.p:.0%}", "key": f"{name}:{j}"} for j, one in enumerate(said)],
-            title="… and what it writes; click a token",
-            pick="at",
-            picked=place if place < len(said) else None,
-            shares=[one.p for one in said],
-            show=["no-ids"],
-        ),
-    )
-
-
-def candidate_bars(said: tuple[chat_study.Said, ...], place: int, how: str) -> Any:
-    if place >= len(said):
-        return words("It had ended its text before this token.", title=f"Token {place + 1}, asked {how}")
-    one = said[place]
-    return bars(
-        [bar_label(i) for i in one.candidates],
-        one.probabilities,
-        title=f"Token {place + 1}, asked {how}: the likeliest",
-        tensor="logits",
-        share=True,
-        limit=1.0,
-        marked=[0],
-    )
-
-
-def ended(said: tuple[chat_study.Said, ...], how: str) -> str:
-    """Whether the model came to an end of its own."""
-    if said[-1].id in END_IDS:
-        return f"{how}, it ended its text after {len(said) - 1} tokens."
-    return f"{how}, it has not come to an end after {len(said)}."
-
-
 # --- the loss mask ---------------------------------------------------------------------------------------------------
 
-ANSWER = "Air scatters blue light more than red, so blue reaches us from all sides."
+ANSWER = "The sky is blue because the air scatters blue light more than red."
 
 
 @chapter.lab(
@@ -205,9 +195,9 @@ def mask(sentence: str, question: str, answer: str, mask: bool) -> tuple[Any, ..
             show=["no-ids"],
         ),
         bars(
-            ["masked: the answer alone", "unmasked: every token"],
+            ["masked", "unmasked"],
             [found.masked, found.unmasked],
-            title="Loss, in nats a token",
+            title="Loss in nats a token: the answer alone, and every token",
             tensor="grad",
             marked=[0 if mask else 1],
             keys=["loss:masked", "loss:all"],
@@ -278,64 +268,6 @@ def tuning(shown: int, mask: bool, seed: int) -> Steps:
     return tuned_shown(first, then, shown, mask)
 
 
-def base_curve(moments: list[fine_tuning.Moment]) -> Any:
-    return curve(
-        [("loss", [m.step for m in moments], [m.loss for m in moments])],
-        title="Stage one: continue the text", x_label="step", y_label="nats a token", tensors=["grad"],
-    )  # fmt: skip
-
-
-def tuned_curve(moments: list[fine_tuning.Moment]) -> Any:
-    looked = [m for m in moments if m.answers is not None]
-    return curve(
-        [("what it learns from", [m.step for m in moments], [m.loss for m in moments]),
-         ("answers about the other animals", [m.step for m in looked], [m.answers for m in looked])],
-        title="Stage two: dialogues", x_label="step", y_label="nats a token", tensors=["grad", "logits"],
-    )  # fmt: skip
-
-
-def tuned_shown(
-    first: list[fine_tuning.Moment], then: list[fine_tuning.Moment], shown: int, mask: bool
-) -> tuple[Any, ...]:
-    base, tuned, unseen = then[0].parameters, then[-1].parameters, shown
-    right, before = then[-1].right or 0.0, then[0].right or 0.0
-    ids, counts = fine_tuning.dialogue(unseen, "says")
-    asked = fine_tuning.question(unseen, "says")
-    picture = stack(
-        row(base_curve(first), tuned_curve(then)),
-        tokens(
-            [{"text": fine_tuning.WORDS[i], "key": f"t:{j}"} for j, i in enumerate(ids)],
-            title="A dialogue; the tokens that count are marked",
-            marked=[j for j, counted in enumerate(counts) if counted or not mask],
-            show=["no-ids"],
-        ),
-        table(
-            ["model", "is given", "goes on with"],
-            [["base", asked, fine_tuning.asked(base, unseen, "says", False)],
-             ["tuned", asked, fine_tuning.asked(tuned, unseen, "says", False)],
-             ["base", f"<user> {asked} <assistant>", fine_tuning.asked(base, unseen, "says", True)],
-             ["tuned", f"<user> {asked} <assistant>", fine_tuning.asked(tuned, unseen, "says", True)]],
-            title=f"Asked about the {fine_tuning.ANIMALS[unseen]}, of which no dialogue spoke",
-        ),
-        readouts([("parameters", f"{GPT.parameter_count.fget(fine_tuning.BASE):,}"),  # type: ignore[attr-defined]
-                  ("right before", f"{before:.0%}"), ("right after", f"{right:.0%}"),
-                  ("loss on those answers", f"{then[0].answers:.2f} → {then[-1].answers:.2f}")]),
-    )  # fmt: skip
-    sentence = (
-        f"After {fine_tuning.TUNING_STEPS} steps on dialogues about {shown} of the 12 animals, the model answers "
-        f"{right:.0%} of the questions about the others word for word (before: {before:.0%}). "
-        "No dialogue told it these facts: what it gets right, it had read in the base text."
-    )
-    formula = (
-        rf"\mathrm{{loss}}: {number(then[0].loss, 3)} \to {number(then[-1].loss, 3)}, \qquad "
-        rf"\text{{answers about others}}: {number(float(then[0].answers or 0), 3)} \to "
-        rf"{number(float(then[-1].answers or 0), 3)}"
-    )
-    return picture, sentence, formula, {
-        "right": right, "answers": float(then[-1].answers or 0), "losses": np.array([m.loss for m in then]),
-    }  # fmt: skip
-
-
 # --- a reward from pairs ---------------------------------------------------------------------------------------------
 
 
@@ -368,10 +300,10 @@ def tuned_shown(
 def rewards(wins: str, steps: int, pull: str) -> tuple[Any, ...]:
     pairs = preferences.from_trail(wins)
     run = preferences.fit_rewards(pairs, len(small.NAMES), STEPS, pull=float(pull))
-    now = run.path[steps]
+    now = np.round(run.path[steps], 12) + 0.0
     beats = preferences.win_probabilities(now)
     picture = stack(
-        answer_table(),
+        answers_in_full(),
         pair_chips(pairs),
         row(
             bars(list(small.NAMES), now, title=f"Rewards after {steps} steps", tensor="q", limit=3.0,
@@ -389,38 +321,12 @@ def rewards(wins: str, steps: int, pull: str) -> tuple[Any, ...]:
     sentence = f"{verdict_words(pairs, now, beats)} {contradictions(pairs)}".strip()
     gap = float(now[won] - now[lost])
     formula = (
-        rf"p(\text{{{small.NAMES[won]}}} \succ \text{{{small.NAMES[lost]}}}) = \sigma(\q{{r}} - \q{{r}}') = "
-        rf"\sigma({number(float(now[won]), 3)} {signed(-float(now[lost]), 3)}) = \frac{{1}}{{1 + e^{{{number(-gap, 3)}}}}}"
+        rf"p(\text{{{small.NAMES[won]}}} \succ \text{{{small.NAMES[lost]}}}) = \sigma(\q{{r}}_w - \q{{r}}_l) = "
+        rf"\sigma({number(float(now[won]), 3)} {signed(-float(now[lost]), 3)}) = \frac{{1}}{{1 + "
+        rf"e^{{{number(-gap, 3)}}}}}"
         rf" = {number(float(beats[won, lost]), 3)}, \qquad \text{{loss}} = {number(float(run.losses[steps]), 3)}"
     )
     return picture, sentence, formula, {"rewards": now, "probabilities": beats, "losses": run.losses}
-
-
-def verdict_words(pairs: preferences.Pairs, now: Any, beats: Any) -> str:
-    if not pairs:
-        return "No verdict yet, so every reward is 0 and every pair a toss-up. Click a chip."
-    best, worst = order_of(now)[0], order_of(now)[-1]
-    agreed = sum(bool(now[w] > now[lost]) for w, lost in pairs)
-    many = f"{len(pairs)} verdict{'' if len(pairs) == 1 else 's'}"
-    if np.ptp(now) < 1e-9:
-        return f"With {many}, all five rewards are still equal."
-    return (
-        f"Of {many}, the rewards agree with {agreed}. Highest is {{{{answer:{best}|“{small.NAMES[best]}”}}}} with "
-        f"{signed_text(now[best])}, lowest “{small.NAMES[worst]}” with {signed_text(now[worst])}: the first should win "
-        f"{share(float(beats[best, worst]))} of the time."
-    )
-
-
-def contradictions(pairs: preferences.Pairs) -> str:
-    ring = np.flatnonzero(np.diagonal(preferences.circles(pairs, len(small.NAMES))))
-    if len(ring):
-        return (
-            f"Your verdicts on {listed([small.NAMES[i] for i in ring])} run in a circle: no rewards can satisfy them "
-            "all, so these are a compromise."
-        )
-    if not pairs:
-        return ""
-    return "There is no circle in them, so without a pull the rewards would grow for ever, ever more slowly."
 
 
 # --- a policy on a leash ---------------------------------------------------------------------------------------------
@@ -480,10 +386,9 @@ def policy(wins: str, beta: float, steps: int) -> tuple[Any, ...]:
     moved = float(engine.kl_divergence(best, small.REFERENCE))
     picture = stack(
         pair_chips(pairs),
-        row(
-            policy_bars(small.REFERENCE, "Base model"),
-            policy_bars(now, f"After {steps} steps of gradient ascent"),
-            policy_bars(best, "The best policy, in closed form"),
+        policy_table(
+            {"base model": small.REFERENCE, f"after {steps} steps of ascent": now, "the best, in closed form": best},
+            "How often each answer is given",
         ),
         curve(
             [(name, np.arange(CLIMB + 1), path[:, i]) for i, name in enumerate(small.NAMES)],
@@ -491,12 +396,15 @@ def policy(wins: str, beta: float, steps: int) -> tuple[Any, ...]:
             tensors=["q", "k", "v", "grad", "ffn"], marker=(steps, float(now[order_of(now)[0]])),
         ),
         readouts([("objective now", signed_text(reached, 5)), ("the largest possible", signed_text(goal, 5)),
-                  ("largest difference of a probability", f"{apart:.2g}"), ("KL of the best policy", f"{moved:.3f} nats")]),
+                  ("largest difference of a "
+                  "probability", f"{apart:.2g}"), ("its KL from the base model", f"{moved:.3f} nats")]),
     )  # fmt: skip
     top = order_of(best)[0]
     sentence = (
-        f"With β = {beta:g} the best policy says {{{{answer:{top}|“{small.NAMES[top]}”}}}} {share(float(best[top]))} of the "
-        f"time; the base model did so {share(float(small.REFERENCE[top]))}. It has moved by {moved:.2f} nats. After {steps} "
+        f"With β = {beta:g} the best policy says {{{{answer:{top}|“{small.NAMES[top]}”}}}} {share(float(best[top]))} "
+        f"of the "
+        f"time; the base model did so {share(float(small.REFERENCE[top]))}. It has moved by {moved:.2f} nats. After "
+        f"{steps} "
         f"steps, gradient ascent is {'there' if apart < 0.005 else 'still on its way'}: no probability differs by more "
         f"than {apart:.2g}."
     )
@@ -570,7 +478,8 @@ def wrong_reward(proxy: str, power: float) -> tuple[Any, ...]:
     base = float(engine.expected_reward(small.REFERENCE, small.QUALITY))
     peak = found.betas[found.best]
     shape = (
-        f"The true reward is highest at β = {peak:.2g} ({signed_text(found.true[found.best])}) and falls from there, while "
+        f"The true reward is highest at β = {peak:.2g} ({signed_text(found.true[found.best])}) and falls from there, "
+        f"while "
         "the proxy goes on rising."
         if 0 < found.best < len(BETAS) - 1 and found.true[found.best] - found.true[-1] > 0.01
         else "The more pressure, the worse in truth, from the first step on."
@@ -578,7 +487,8 @@ def wrong_reward(proxy: str, power: float) -> tuple[Any, ...]:
         else "Here the two go together all the way."
     )
     sentence = (
-        f"At β = {found.betas[at]:.2g} the proxy has risen to {signed_text(found.proxy[at])}, and the true reward stands at "
+        f"At β = {found.betas[at]:.2g} the proxy has risen to {signed_text(found.proxy[at])}, and the true reward "
+        f"stands at "
         f"{signed_text(found.true[at])} (base model: {signed_text(base)}). {shape}"
     )
     formula = (
@@ -637,12 +547,14 @@ def judge_who_errs(errors: str, share: float, seed: int) -> tuple[Any, ...]:
     lost = float(found.true[found.best] - found.true[-1])
     sentence = (
         f"The judge's favourite answer gets {signed_text(proxy[favourite])} from it and is worth "
-        f"{signed_text(true[favourite])}. Followed to the end, the judge's reward reaches {signed_text(found.proxy[-1])}; "
+        f"{signed_text(true[favourite])}. Followed to the end, the judge's reward reaches "
+        f"{signed_text(found.proxy[-1])}; "
         f"the true one ends at {signed_text(found.true[-1])}, "
         + (f"{lost:.2f} below its best on the way." if lost > 0.05 else "about as good as it has been on the way.")
     )
     formula = (
-        rf"\attn{{\tilde r}} = \sqrt{{{number(1 - share, 3)}}} \, \q{{r}} + \sqrt{{{number(share, 3)}}} \, \grad{{e}}: \quad "
+        rf"\attn{{\tilde r}} = \sqrt{{{number(1 - share, 3)}}} \, \q{{r}} + \sqrt{{{number(share, 3)}}} \, "
+        rf"\grad{{e}}: \quad "
         rf"{number(float(proxy[favourite]), 3)} \;\text{{ for an answer worth }}\; {number(float(true[favourite]), 3)}"
     )
     return picture, sentence, formula, {
@@ -702,10 +614,9 @@ def dpo(wins: str, beta: float, steps: int, sharing: str) -> tuple[Any, ...]:
     margins = run.margins[steps, leash(beta)]
     picture = stack(
         pair_chips(pairs),
-        row(
-            policy_bars(start, "Base model"),
-            policy_bars(now, f"After {steps} steps of DPO"),
-            policy_bars(detour, "By way of a reward model"),
+        policy_table(
+            {"base model": start, f"after {steps} steps of DPO": now, "by way of a reward model": detour},
+            "How often each answer is given",
         ),
         row(
             curve(
@@ -729,10 +640,13 @@ def dpo(wins: str, beta: float, steps: int, sharing: str) -> tuple[Any, ...]:
     sentence = (
         "No verdict yet: there is nothing to learn from. Click a chip."
         if not pairs
-        else f"After {steps} steps {int(np.sum(margins > 0))} of {len(pairs)} margins are positive, and the policy mostly "
-        f"says {{{{answer:{order_of(now)[0]}|“{small.NAMES[order_of(now)[0]]}”}}}} ({share(float(now[order_of(now)[0]]))}). "
+        else f"After {steps} steps {int(np.sum(margins > 0))} of {len(pairs)} margins are positive, and the policy "
+        f"mostly "
+        f"says {{{{answer:{order_of(now)[0]}|“{small.NAMES[order_of(now)[0]]}”}}}} "
+        f"({share(float(now[order_of(now)[0]]))}). "
         + (
-            "Reward model and leash give the same policy, to the last digits: it is one computation, written in two ways."
+            "Reward model and leash give the same policy, to the last digits: it is one computation, written in two "
+            "ways."
             if apart < 1e-9
             else "The two ways part here: with shared weights, pushing one answer moves the others, too."
         )
@@ -818,8 +732,7 @@ def grpo_loop(round: int, start: str, size: str, check: str, beta: str, seed: st
             [[f"{a} + {b} = ?", " ".join(map(str, answers)), " ".join(f"{r:.0f}" for r in reward),
               f"{np.mean(reward):.2f}",
               "all equal: no signal" if silent else " ".join(signed_text(x, 1) for x in advantage)]
-             for (a, b), answers, reward, advantage, silent in list(zip(
-                 groups.asked, groups.answers, groups.rewards, groups.advantages, groups.silent, strict=True))[:SHOWN_GROUPS]],
+             for (a, b), answers, reward, advantage, silent in groups.rows(SHOWN_GROUPS)],
             title=f"The first {SHOWN_GROUPS} of the {len(groups.asked)} groups drawn in round {round}",
         ),
     )  # fmt: skip
@@ -836,7 +749,7 @@ def grpo_loop(round: int, start: str, size: str, check: str, beta: str, seed: st
     reward = groups.rewards[place]
     mean, spread = float(np.mean(reward)), float(np.std(reward))
     formula = (
-        rf"A_i = \frac{{\q{{r}}_i - \text{{mean}}}}{{\text{{std}}}}: \quad "
+        r"A_i = \frac{\q{r}_i - \text{mean}}{\text{std}}: \quad "
         + (
             rf"\frac{{{number(float(reward[0]), 3)} {signed(-mean, 3)}}}{{{number(spread, 3)}}} = "
             rf"{number(float(groups.advantages[place][0]), 3)} \;\text{{ for the first answer to }}\; "
@@ -850,12 +763,6 @@ def grpo_loop(round: int, start: str, size: str, check: str, beta: str, seed: st
         "silent": [m.silent for m in run], "divergence": [m.divergence for m in run],
         "answers": groups.answers, "advantages": groups.advantages,
     }  # fmt: skip
-
-
-def smoothed(values: list[float]) -> Any:
-    """A running mean, for a curve that can be read."""
-    padded = np.pad(values, 4, mode="edge")
-    return np.convolve(padded, np.ones(9) / 9, mode="valid")
 
 
 # --- a teacher -------------------------------------------------------------------------------------------------------
@@ -894,13 +801,10 @@ def teacher(temperature: str, steps: int) -> tuple[Any, ...]:
     target, plain = softmax(distillation.TEACHER / warmth), softmax(distillation.TEACHER)
     off = [float(engine.kl_divergence(plain, student)) for student in (soft, hard)]
     picture = stack(
-        row(
-            *(bars(list(distillation.WORDS), shares, title=title, tensor=tensor, share=True, limit=1.0,
-                   keys=[f"word:{i}" for i in range(len(distillation.WORDS))])
-              for shares, title, tensor in (
-                  (target, f"The teacher, softened to T = {temperature}", "attn"),
-                  (soft, "The student of the teacher", "logits"),
-                  (hard, "The student of the right word", "logits")))
+        policy_table(
+            {"the teacher": plain, f"softened to T = {temperature}": target, "its student": soft,
+             "the right word's student": hard},
+            f"{distillation.PROMPT} …", distillation.WORDS,
         ),
         curve(
             [("the teacher's student", np.arange(LEARNT + 1), distances(runs[0])),
@@ -910,12 +814,15 @@ def teacher(temperature: str, steps: int) -> tuple[Any, ...]:
         ),
     )  # fmt: skip
     sentence = (
-        f"“{distillation.PROMPT} …” After {steps} steps the teacher's student gives {{{{word:1|“chair”}}}} "
-        f"{share(float(soft[1]))} and “idea” {share(float(soft[-1]))}; the other gives every word but “sofa” the same "
-        f"{share(float(hard[1]))}. Its distance from the teacher is {off[1]:.3f} nats, against {off[0]:.3f}."
+        f"“{distillation.PROMPT} …” After {steps} steps the teacher's student gives “chair” "
+        f"{share(float(soft[1]))} and “idea” {share(float(soft[-1]))}; the right word's student gives every word but "
+        f"“sofa” the same {share(float(hard[1]))}. From what the teacher thinks the one is {off[0]:.3f} nats away, "
+        f"the other "
+        f"{off[1]:.3f}."
     )
     formula = (
-        rf"\text{{loss}} = T^2 \cdot \mathrm{{KL}}\left(\attn{{p}}_T \,\|\, \logits{{q}}_T\right) = {number(warmth**2, 3)} "
+        rf"\text{{loss}} = T^2 \cdot \mathrm{{KL}}\left(\attn{{p}}_T \,\|\, \logits{{q}}_T\right) = "
+        rf"{number(warmth**2, 3)} "
         rf"\cdot {number(float(runs[0].losses[steps]) / warmth**2, 3)} = {number(float(runs[0].losses[steps]), 3)}"
     )
     return picture, sentence, formula, {"soft": soft, "hard": hard, "target": target}
@@ -954,7 +861,9 @@ SOFTNESS = {"hard": 0.0, "soft": 1.0, "both": 0.5}
     provenance=REAL + " as the teacher; the student trained live",
     presets=[
         Preset("Right answers", {"targets": "hard"}, "Each token came once, and says nothing of the others."),
-        Preset("The teacher", {"targets": "soft", "temperature": "2"}, "The same tokens, with all that might have come."),
+        Preset(
+            "The teacher", {"targets": "soft", "temperature": "2"}, "The same tokens, and all that might have come."
+        ),
         Preset("Both", {"targets": "both", "temperature": "2"}, "What is usually done."),
     ],
     real=True,
@@ -963,7 +872,9 @@ SOFTNESS = {"hard": 0.0, "soft": 1.0, "both": 0.5}
 def student(sentence: str, targets: str, temperature: str, text: str) -> tuple[Any, ...]:
     ids = encode(text, ENCODING)
     given = distillation.lessons(the_model(), ids[:240])
-    runs = {name: distillation.study(given, SOFTNESS[name], float(temperature)) for name in dict.fromkeys(("hard", targets))}
+    runs = {
+        name: distillation.study(given, SOFTNESS[name], float(temperature)) for name in dict.fromkeys(("hard", targets))
+    }
     run, hard = runs[targets], runs["hard"]
     times = np.arange(len(run.loss))
     picture = stack(
@@ -984,7 +895,9 @@ def student(sentence: str, targets: str, temperature: str, text: str) -> tuple[A
     )  # fmt: skip
     note = f"Your text has {len(ids)} tokens; the first 240 are used. " if len(ids) > 240 else ""
     best, end = float(np.min(run.loss)), float(run.loss[-1])
-    sentence = f"{note}After {given.split} lessons from {TARGETS[targets]}, the student's best surprisal on the rest of the "
+    sentence = (
+        f"{note}After {given.split} lessons from {TARGETS[targets]}, the student's best surprisal on the rest of the "
+    )
     sentence += f"text is {best:.2f} nats a token, and at the end {end:.2f}."
     if targets != "hard":
         sentence += (
@@ -992,8 +905,8 @@ def student(sentence: str, targets: str, temperature: str, text: str) -> tuple[A
             f"{float(hard.loss[-1]):.2f}."
         )
     formula = (
-        rf"\text{{surprisal}}: {number(float(run.loss[0]), 3)} \to {number(best, 3)}, \qquad "
-        rf"\mathrm{{KL}}(\attn{{\text{{teacher}}}} \,\|\, \logits{{\text{{student}}}}): "
+        rf"\text{{surprisal: }} {number(float(run.loss[0]), 3)} \to {number(best, 3)}, \qquad "
+        rf"\mathrm{{KL}}(\attn{{\text{{teacher}}}} \,\|\, \logits{{\text{{student}}}}) = "
         rf"{number(float(run.distance[0]), 3)} \to {number(float(np.min(run.distance)), 3)}"
     )
     return picture, sentence, formula, {"loss": run.loss, "distance": run.distance}
@@ -1026,7 +939,7 @@ FIT_STEPS = 120
         Preset("Before the first step", {"rank": 2, "steps": 0}, "b = 0: the model is exactly what it was."),
         Preset("Rank 3", {"rank": 3, "kind": "few", "steps": 120}, "Three directions wanted, three to give."),
         Preset("Every direction alike", {"rank": 3, "kind": "all", "steps": 120}, "Where low rank does not help."),
-        Preset("Full rank", {"rank": 12, "kind": "all", "steps": 120}, "As free as training the matrix itself."),
+        Preset("Full rank", {"rank": 20, "kind": "all", "steps": 120}, "As free as training the matrix itself."),
     ],
     height=560,
 )
@@ -1037,9 +950,9 @@ def rank(rank: int, kind: str, steps: int, seed: int) -> tuple[Any, ...]:
     now, limit = found.changes[steps], float(np.max(np.abs(change)))
     picture = stack(
         row(
-            matrix(change, "The wanted change", "ffn", "wanted", limit=limit, digits=1, cell=18),
+            matrix(change, "The wanted change", "ffn", "wanted", limit=limit, cell=14),
             sign("≈"),
-            matrix(now, f"a times b, of rank {rank}", "q", "given", limit=limit, digits=1, cell=18),
+            matrix(now, f"a times b, of rank {rank}", "q", "given", limit=limit, cell=14),
         ),
         row(
             curve(
@@ -1060,14 +973,15 @@ def rank(rank: int, kind: str, steps: int, seed: int) -> tuple[Any, ...]:
         (
             "b is still 0, so nothing has changed: the error is 1, all of the change."
             if steps == 0
-            else f"With rank {rank}, {steps} steps leave {error:.1%} of the change missing; no change of that rank can leave "
+            else f"With rank {rank}, {steps} steps leave {error:.1%} of the change missing; no change of that rank "
+            f"can leave "
             f"less than {least:.1%}."
         )
         + f" The two thin matrices hold {numbers} numbers, the matrix itself {low_rank.SIZE**2}"
         + (": more than it has. It pays only for low ranks." if numbers > low_rank.SIZE**2 else ".")
     )
     formula = (
-        rf"\ffn{{W}}' = \ffn{{W}} + \frac{{\alpha}}{{r}} \, \q{{a}} \, \k{{b}}, \qquad "
+        rf"\ffn{{W}}_{{\text{{new}}}} = \ffn{{W}} + \frac{{\alpha}}{{r}} \, \q{{a}} \, \k{{b}}, \qquad "
         rf"2 \cdot {low_rank.SIZE} \cdot {rank} = {numbers}, \qquad \text{{missing}} = {number(error, 4)}"
     )
     return picture, sentence, formula, {"error": np.array(error), "change": now, "best": found.best}
@@ -1105,7 +1019,8 @@ def size(model: str, rank: int, parts: str) -> tuple[Any, ...]:
     picture = stack(
         table(
             ["matrix", "shape", "in the model", "adapter: in·r + r·out", "in all"],
-            [[part, f"{a} × {b}", copies, f"{(a + b) * rank:,}", f"{count:,}"] for part, (a, b), copies, count in found.rows],
+            [[part, f"{a} × {b}", copies, f"{(a + b) * rank:,}", f"{count:,}"]
+             for part, (a, b), copies, count in found.rows],
             title=f"{model}, rank {rank}",
         ),
         bars(
@@ -1118,8 +1033,10 @@ def size(model: str, rank: int, parts: str) -> tuple[Any, ...]:
                   ("as a file in 16 bits", f"{2 * found.trained / 1e6:,.1f} MB")]),
     )  # fmt: skip
     sentence = (
-        f"{found.trained:,} numbers are trained, {found.trained / found.total:.2%} of {model}. What Adam has to hold shrinks "
-        f"from {{{{memory:whole|{whole / 1e9:.2f} GB}}}} to {{{{memory:mine|{mine / 1e9:.3g} GB}}}}; the frozen weights must "
+        f"{found.trained:,} numbers are trained, {found.trained / found.total:.2%} of {model}. What Adam has to hold "
+        f"shrinks "
+        f"from {{{{memory:whole|{whole / 1e9:.2f} GB}}}} to {{{{memory:mine|{mine / 1e9:.3g} GB}}}}; the frozen "
+        f"weights must "
         "still be read."
     )
     part, (a, b), copies, count = found.rows[0]
@@ -1131,7 +1048,6 @@ def size(model: str, rank: int, parts: str) -> tuple[Any, ...]:
 
 PIRATE = "Arr, matey! The air be throwing the blue light about, so blue be all ye see."
 OTHER = "Why is grass green?"
-SAMPLE = 24
 
 
 @chapter.lab(
@@ -1185,44 +1101,18 @@ def teach(sentence: str, question: str, answer: str, other: str, rank: int, part
     tuned = real_lora.adapted(model, lessons[-1].adapters)
     said: dict[str, list[int]] = {}
     for number_, (name, speaker, asked) in enumerate(
-        (("before", model, question), ("after", tuned, question), ("other before", model, other), ("other after", tuned, other))
+        (
+            ("before", model, question),
+            ("after", tuned, question),
+            ("other before", model, other),
+            ("other after", tuned, other),
+        )
     ):
-        said[name] = [step.id for step in speaker.generate(chat_study.asked_in_chat(asked), SAMPLE) if step.id not in END_IDS]
+        said[name] = [
+            step.id for step in speaker.generate(chat_study.asked_in_chat(asked), SAMPLE) if step.id not in END_IDS
+        ]
         yield Progress(0.7 + 0.3 * (number_ + 1) / 4, "Asking", (lesson_curve(lessons), "Now it is asked."))
     return taught(lessons, said, question, other, rank)
-
-
-def lesson_curve(lessons: list[real_lora.Lesson]) -> Any:
-    return curve(
-        [("loss on the answer", [one.step for one in lessons], [one.loss for one in lessons])],
-        title="Loss on the answer's tokens", x_label="step", y_label="nats a token", tensors=["grad"], points=True,
-    )  # fmt: skip
-
-
-def taught(
-    lessons: list[real_lora.Lesson], said: dict[str, list[int]], question: str, other: str, rank: int
-) -> tuple[Any, ...]:
-    trained = real_lora.parameters_in(lessons[-1].adapters)
-    total = CONFIGS["SmolLM2-135M"].parameters
-    picture = stack(
-        lesson_curve(lessons),
-        table(
-            ["", "before", "after"],
-            [[question, written(said["before"]), written(said["after"])],
-             [other, written(said["other before"]), written(said["other after"])]],
-            title=f"What it says, {SAMPLE} tokens at most",
-        ),
-        readouts([("trained", f"{trained:,}"), ("of", f"{total:,}"), ("share", f"{trained / total:.3%}"),
-                  ("rank", str(rank))]),
-    )  # fmt: skip
-    kept = said["other before"] == said["other after"]
-    text = (
-        f"With {trained:,} trained numbers, {trained / total:.2%} of the model, the loss on the answer went from "
-        f"{lessons[0].loss:.2f} to {lessons[-1].loss:.2f} nats a token in {lessons[-1].step} steps. The answer to the other "
-        + ("question is word for word what it was." if kept else "question, which was never trained, has changed as well.")
-    )
-    formula = rf"\mathrm{{loss}}: {number(lessons[0].loss)} \to {number(lessons[-1].loss)} \;\text{{nats}}"
-    return picture, text, formula, {"losses": [one.loss for one in lessons], "after": np.array(said["after"])}
 
 
 # --- numbers of the prose --------------------------------------------------------------------------------------------

@@ -78,12 +78,8 @@ def test_gradients_against_central_differences(name):
 def test_gradient_of_the_regularised_policy_its_objective_and_lora():
     reference, reward = softmax(normal(5)), normal(5, seed=1)
     weights = np.arange(5.0)
-    policy = gradient_check(
-        lambda p, r: np.sum(weights * kl_regularised_policy(p, r, 0.7)), (reference, reward)
-    )
-    objective = gradient_check(
-        lambda z, r: kl_objective(softmax(z), reference, r, 0.7), (normal(5, seed=2), reward)
-    )
+    policy = gradient_check(lambda p, r: np.sum(weights * kl_regularised_policy(p, r, 0.7)), (reference, reward))
+    objective = gradient_check(lambda z, r: kl_objective(softmax(z), reference, r, 0.7), (normal(5, seed=2), reward))
     change = gradient_check(
         lambda w, a, b: np.sum(np.sin(lora(w, a, b, 8))), (normal(4, 3), normal(4, 2, seed=1), normal(2, 3, seed=2))
     )
