@@ -94,7 +94,9 @@ def signed_text(value: float, digits: int = 2) -> str:
 
 def share(value: float) -> str:
     """A probability in a sentence."""
-    return f"{value:.0%}" if 0.1 <= value <= 0.995 or value in (0, 1) else f"{value:.2%}"
+    if value < 0.0001 or value > 0.9999:
+        return "nearly 0%" if value < 0.5 else "nearly 100%"
+    return f"{value:.0%}" if 0.1 <= value <= 0.995 else f"{value:.2%}"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -108,8 +108,8 @@ def tuned_shown(
         "No dialogue told it these facts: what it gets right, it had read in the base text."
     )
     formula = (
-        rf"\mathrm{{loss}}: {number(then[0].loss, 3)} \to {number(then[-1].loss, 3)}, \qquad "
-        rf"\text{{answers about others}}: {number(float(then[0].answers or 0), 3)} \to "
+        rf"\text{{loss: }} {number(then[0].loss, 3)} \to {number(then[-1].loss, 3)}, \qquad "
+        rf"\text{{answers about others: }} {number(float(then[0].answers or 0), 3)} \to "
         rf"{number(float(then[-1].answers or 0), 3)}"
     )
     return picture, sentence, formula, {
@@ -124,18 +124,18 @@ def lesson_curve(lessons: list[real_lora.Lesson]) -> Any:
     )  # fmt: skip
 
 
-def taught(
-    lessons: list[real_lora.Lesson], said: dict[str, list[int]], question: str, other: str, rank: int
-) -> tuple[Any, ...]:
+def taught(lessons: list[real_lora.Lesson], said: dict[str, list[int]], rank: int) -> tuple[Any, ...]:
     trained = real_lora.parameters_in(lessons[-1].adapters)
     total = CONFIGS["SmolLM2-135M"].parameters
     picture = stack(
         lesson_curve(lessons),
-        table(
-            ["", "before", "after"],
-            [[question, written(said["before"]), written(said["after"])],
-             [other, written(said["other before"]), written(said["other after"])]],
-            title=f"What it says, {SAMPLE} tokens at most",
+        row(
+            words(written(said["before"]), title="Asked what it learns, before", style="model"),
+            words(written(said["after"]), title="… and after", style="model"),
+        ),
+        row(
+            words(written(said["other before"]), title="Asked something else, before", style="model"),
+            words(written(said["other after"]), title="… and after", style="model"),
         ),
         readouts([("trained", f"{trained:,}"), ("of", f"{total:,}"), ("share", f"{trained / total:.3%}"),
                   ("rank", str(rank))]),
@@ -151,5 +151,5 @@ def taught(
             else "question, which was never trained, has changed as well."
         )
     )
-    formula = rf"\mathrm{{loss}}: {number(lessons[0].loss)} \to {number(lessons[-1].loss)} \;\text{{nats}}"
+    formula = rf"\text{{loss: }} {number(lessons[0].loss)} \to {number(lessons[-1].loss)} \;\text{{nats}}"
     return picture, text, formula, {"losses": [one.loss for one in lessons], "after": np.array(said["after"])}

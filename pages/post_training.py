@@ -816,9 +816,9 @@ def teacher(temperature: str, steps: int) -> tuple[Any, ...]:
     sentence = (
         f"“{distillation.PROMPT} …” After {steps} steps the teacher's student gives “chair” "
         f"{share(float(soft[1]))} and “idea” {share(float(soft[-1]))}; the right word's student gives every word but "
-        f"“sofa” the same {share(float(hard[1]))}. From what the teacher thinks the one is {off[0]:.3f} nats away, "
+        f"“sofa” the same {share(float(hard[1]))}. From what the teacher thinks the one is {off[0]:.2g} nats away, "
         f"the other "
-        f"{off[1]:.3f}."
+        f"{off[1]:.2g}."
     )
     formula = (
         rf"\text{{loss}} = T^2 \cdot \mathrm{{KL}}\left(\attn{{p}}_T \,\|\, \logits{{q}}_T\right) = "
@@ -1112,7 +1112,7 @@ def teach(sentence: str, question: str, answer: str, other: str, rank: int, part
             step.id for step in speaker.generate(chat_study.asked_in_chat(asked), SAMPLE) if step.id not in END_IDS
         ]
         yield Progress(0.7 + 0.3 * (number_ + 1) / 4, "Asking", (lesson_curve(lessons), "Now it is asked."))
-    return taught(lessons, said, question, other, rank)
+    return taught(lessons, said, rank)
 
 
 # --- numbers of the prose --------------------------------------------------------------------------------------------
