@@ -75,7 +75,10 @@ class Example:
     unmasked: float  # mean over all
 
 
-def dialogue(question: str, answer: str, most: int = 160) -> tuple[list[int], Bool[Array, "T"]]:
+MOST = 160  # tokens of a dialogue, its template included
+
+
+def dialogue(question: str, answer: str, most: int = MOST) -> tuple[list[int], Bool[Array, "T"]]:
     """The ids of a finished exchange in the chat template, at most so many, and which of them are the answer's."""
     said = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
     ids = list(render(said, add_generation_prompt=False).ids)[:most]

@@ -124,7 +124,7 @@ def lesson_curve(lessons: list[real_lora.Lesson]) -> Any:
     )  # fmt: skip
 
 
-def taught(lessons: list[real_lora.Lesson], said: dict[str, list[int]], rank: int) -> tuple[Any, ...]:
+def taught(lessons: list[real_lora.Lesson], said: dict[str, list[int]], rank: int, note: str) -> tuple[Any, ...]:
     trained = real_lora.parameters_in(lessons[-1].adapters)
     total = CONFIGS["SmolLM2-135M"].parameters
     picture = stack(
@@ -142,7 +142,7 @@ def taught(lessons: list[real_lora.Lesson], said: dict[str, list[int]], rank: in
     )  # fmt: skip
     kept = said["other before"] == said["other after"]
     text = (
-        f"With {trained:,} trained numbers, {trained / total:.2%} of the model, the loss on the answer went from "
+        f"{note}With {trained:,} trained numbers, {trained / total:.2%} of the model, the loss on the answer went from "
         f"{lessons[0].loss:.2f} to {lessons[-1].loss:.2f} nats a token in {lessons[-1].step} steps. The answer to "
         f"the other "
         + (

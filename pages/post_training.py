@@ -206,8 +206,10 @@ def mask(sentence: str, question: str, answer: str, mask: bool) -> tuple[Any, ..
                   ("sum of their surprisals", f"{total:.2f} nats"), ("their mean", f"{total / n:.4f} nats")]),
     )  # fmt: skip
     dearest = int(np.argmax(np.where(counts, found.surprisals, -1)))
+    cut = len(found.ids) == chat_study.MOST
+    note = f"The dialogue is long: its first {chat_study.MOST} tokens are used. " if cut else ""
     sentence = (
-        f"{n} of {len(found.ids)} tokens count, and the loss is "
+        f"{note}{n} of {len(found.ids)} tokens count, and the loss is "
         f"{{{{loss:{'masked' if mask else 'all'}|{total / n:.3f} nats}}}} a token. "
         f"Dearest of them is “{spoken(piece(found.ids[dearest]))}” with {found.surprisals[dearest]:.1f} nats. "
         + (
@@ -1048,6 +1050,7 @@ def size(model: str, rank: int, parts: str) -> tuple[Any, ...]:
 
 PIRATE = "Arr, matey! The air be throwing the blue light about, so blue be all ye see."
 OTHER = "Why is grass green?"
+LESSON_TOKENS = 96
 
 
 @chapter.lab(
@@ -1091,7 +1094,7 @@ def teach(sentence: str, question: str, answer: str, other: str, rank: int, part
     if not (question.strip() and answer.strip() and other.strip()):
         raise ReaderError("Type a question, the answer that is to be learned, and another question.")
     model = the_model()
-    ids, counts = chat_study.dialogue(question, answer, 96)
+    ids, counts = chat_study.dialogue(question, answer, LESSON_TOKENS)
     if not np.any(counts):
         raise ReaderError("The question is too long: there is no room left for its answer.")
     lessons: list[real_lora.Lesson] = []
@@ -1112,7 +1115,8 @@ def teach(sentence: str, question: str, answer: str, other: str, rank: int, part
             step.id for step in speaker.generate(chat_study.asked_in_chat(asked), SAMPLE) if step.id not in END_IDS
         ]
         yield Progress(0.7 + 0.3 * (number_ + 1) / 4, "Asking", (lesson_curve(lessons), "Now it is asked."))
-    return taught(lessons, said, rank)
+    note = f"The dialogue is long: its first {LESSON_TOKENS} tokens are used. " if len(ids) == LESSON_TOKENS else ""
+    return taught(lessons, said, rank, note)
 
 
 # --- numbers of the prose --------------------------------------------------------------------------------------------
