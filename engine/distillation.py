@@ -76,7 +76,7 @@ class Student:
     table: Float[Array, "V V"]  # at the end: row = the last token, column = the guess
 
 
-def study(given: Lessons, soft: float, temperature: float, steps: int = 60, rate: float = 0.1) -> Student:
+def study(given: Lessons, soft: float, temperature: float | int, steps: int = 60, rate: float = 0.1) -> Student:
     """Train a table of logits: `soft` is the teacher's share of the loss, the rest goes to the tokens that came."""
     seen, right, teacher = given.seen[: given.split], given.right[: given.split], given.teacher[: given.split]
 

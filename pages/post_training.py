@@ -856,7 +856,7 @@ SOFTNESS = {"hard": 0.0, "soft": 1.0, "both": 0.5}
 
         given = lessons(load(), encode({text!r}, "smollm2")[:240])
         share = {{"hard": 0.0, "soft": 1.0, "both": 0.5}}[{targets!r}]
-        found = study(given, share, {temperature})
+        found = study(given, share, float({temperature!r}))
         loss, distance = found.loss, found.distance
         print(loss.min(), distance.min())
     """,
