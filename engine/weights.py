@@ -86,12 +86,12 @@ Array.register(Matrix)  # type: ignore[attr-defined]
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """All weights. The output matrix is the embedding table again (tied)."""
+    """All weights, plain or traced. The output matrix is the embedding table again (tied)."""
 
-    embedding: np.ndarray
+    embedding: Array
     blocks: tuple[Block, ...]
-    final_norm: np.ndarray
-    unembedding: Matrix
+    final_norm: Array
+    unembedding: Any  # (D, V): a Matrix, or in training a plain or traced array
 
     def astype(self, dtype: type) -> Weights:
         """A converted copy."""
@@ -144,7 +144,7 @@ def matrices(weights: Weights) -> list[np.ndarray]:
 def load_weights(name: str = "smollm2") -> Weights:
     """All weights in float32, prepared at the first call ever, mapped into memory afterwards (well under a second)."""
     source, path = SOURCES[name], gguf_path(name)
-    _keep_freed_memory()
+    keep_freed_memory()
     file = f"{name}-{source.sha256[:16]}-1.npy"  # the last figure: version of the layout
     for folder in cache_folders():
         with contextlib.suppress(OSError, EOFError, ValueError):  # not there, not whole, not to be read
@@ -168,7 +168,7 @@ def read_tensor(name: str, model: str = "smollm2") -> StoredTensor:
     return read_tensors(gguf_path(model))[f"{name}.weight"]
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Ask the C library not to give freed memory back to the system between two steps of the model.
 
     Every step frees and asks again for arrays of about a megabyte, and getting them anew took a tenth of the time of
