@@ -15,16 +15,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from engine import corpora
+from engine.arrays import Array
 from engine.backpropagation import value_and_grad
 from engine.corpora import Corpus
 from engine.gpt import GPT, Parameters, loss
-from engine.optimizers import AdamW, schedule
+from engine.optimizers import AdamW, Optimizer, schedule
 from engine.sampling import sample
 from engine.weights import keep_freed_memory
 
-__all__ = ["GPT", "Checkpoint", "Plan", "Step", "clipped", "corpora", "loss", "train", "write"]
+__all__ = ["GPT", "Checkpoint", "Plan", "Step", "batch_step", "clipped", "corpora", "loss", "train", "write"]
 
 
 @dataclass(frozen=True)
@@ -86,18 +88,29 @@ def train(gpt: GPT, corpus: Corpus, plan: Plan = Plan(), start: Checkpoint | Non
     keep_freed_memory()
     now = start or Checkpoint(0, gpt.start(plan.seed))
     optimizer = plan.optimizer(now)
-    loss_and_gradient = value_and_grad(loss)
     held_out = corpus.windows([0], plan.held_out, gpt.context, held_out=True)
     for number in range(now.step, plan.steps + 1):
         inputs, targets = corpus.windows([plan.seed, number], plan.batch, gpt.context)
-        value, gradients = loss_and_gradient(now.parameters, gpt, inputs, targets)
-        gradients, norm = clipped(gradients, plan.clip)
         optimizer.lr = plan.rate(number)
+        parameters, value, norm = batch_step(gpt, now.parameters, optimizer, inputs, targets, plan.clip)
         look = number % plan.evaluate_every == 0 or number == plan.steps
         validation = float(loss(now.parameters, gpt, *held_out)) if look else None
-        yield Step(number, float(value), norm, optimizer.lr, validation, now)
-        parameters = optimizer.step(now.parameters, gradients)
+        yield Step(number, value, norm, optimizer.lr, validation, now)
         now = Checkpoint(number + 1, parameters, dict(optimizer.state))
+
+
+def batch_step(
+    gpt: GPT,
+    parameters: Parameters,
+    optimizer: Optimizer,
+    inputs: Int[Array, "B T"],
+    targets: Int[Array, "B T"],
+    clip: float = 1.0,
+) -> tuple[Parameters, float, float]:
+    """One step on one batch: loss, gradient, clipping, update -> new parameters, the loss and gradient norm before."""
+    value, gradients = value_and_grad(loss)(parameters, gpt, inputs, targets)
+    gradients, norm = clipped(gradients, clip)
+    return optimizer.step(parameters, gradients), float(value), norm
 
 
 def clipped(gradients: Parameters, longest: float) -> tuple[Parameters, float]:
