@@ -175,12 +175,13 @@ def read(gpt: GPT, parameters: Parameters, ids: Sequence[int]) -> Reading:
 
 
 def looks_back(attention: Float[Array, "layers heads T T"]) -> Float[Array, "layers heads"]:
-    """How much weight each head puts, on average, on tokens that are neither the first, nor the last two before it."""
+    """How sharply each head points further back: the largest weight that each token puts on one that is neither the
+    first of the text, nor itself, nor the one before; averaged over all tokens that could."""
     tokens = attention.shape[-1]
     query, key = np.arange(tokens)[:, None], np.arange(tokens)
     far = (key >= 1) & (key <= query - 2)
     rows = max(int(np.sum(np.any(far, axis=1))), 1)
-    return np.sum(attention * far, axis=(-2, -1)) / rows
+    return np.sum(np.max(attention * far, axis=-1), axis=-1) / rows
 
 
 def continued(

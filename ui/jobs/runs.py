@@ -43,7 +43,7 @@ class Run:
         self.store.set(f"run-{self.token}", self.noted() | facts, KEEP)
 
     def keep(self, part: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keep arrays under a name; a part that is there already is replaced. Raises ValueError for too many of them."""
+        """Keep arrays under a name, in place of those that are there. Raises ValueError for too many of them."""
         parts = self.noted().get("parts", [])
         if sum(array.nbytes for array in arrays.values()) > MOST_ARRAYS or len(parts) >= MOST_PARTS:
             raise ValueError("This run has more to keep than there is room for.")
@@ -60,6 +60,11 @@ class Run:
             return None
         with np.load(io.BytesIO(base64.b64decode(found)), allow_pickle=False) as stored:
             return dict(stored)
+
+    def drop(self, part: str) -> None:
+        """Keep that part no longer."""
+        self.note(parts=[name for name in self.noted().get("parts", []) if name != part])
+        self.store.delete(f"run-{self.token}-{part}")
 
     def forget(self) -> None:
         for part in self.noted().get("parts", []):
