@@ -236,7 +236,11 @@ def excess(gpt: GPT, parameters: Parameters, inputs: Int[Array, "B T"], targets:
 
 def grammatical(corpus: Corpus, ids: Sequence[int]) -> tuple[int, int]:
     """Of the whole sentences in a text of the grammar: how many are possible in it, and how many there are."""
-    rules, sentences = grammar(), " ".join(corpus.decode(list(ids)).split()).split(f" {STOP}")[:-1]
-    texts = [[*sentence.split(), STOP] for sentence in sentences]
-    rows = [np.array([[rules.vocabulary.index(word) for word in text]]) for text in texts]
-    return sum(bool(np.all(np.isfinite(rules.surprisal(row)))) for row in rows), len(rows)
+    rules, sentences, now = grammar(), [], []
+    for i in ids:
+        now.append(i)
+        if corpus.vocabulary[i] == STOP:
+            sentences.append(now)
+            now = []
+    whole = [np.array([sentence]) for sentence in sentences if len(sentence) > 1]  # a text may begin with a full stop
+    return sum(bool(np.all(np.isfinite(rules.surprisal(one)))) for one in whole), len(whole)

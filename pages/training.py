@@ -339,9 +339,8 @@ def scrubbed(at: int, prompt: str, layer: int, head: int, run: Run | None) -> tu
     far = float(study.looks_back(reading.attention)[layer, head])
     sentence = (
         f"{whose(back)} after {step} of {back.plan.steps} steps. It goes on with “{label(names[best])}”, "
-        f"{100 * float(reading.probabilities[best]):.1f} per cent. The largest "
-        f"weight that layer {layer}, head {head} puts on a token further back (not the first) is {100 * far:.0f} per cent, "
-        "in the mean over the text."
+        f"{100 * float(reading.probabilities[best]):.1f} per cent. On one token further back (not the first) layer "
+        f"{layer}, head {head} puts a weight of up to {100 * far:.0f} per cent, in the mean over the text."
     )
     p = float(reading.probabilities[best])
     formula = rf"\logits{{p}} = {number(p)} \qquad -\ln {number(p)} = {number(-math.log(max(p, 1e-30)))}"
@@ -578,6 +577,38 @@ def question_cost() -> str:
 @chapter.number
 def log_verbs() -> str:
     return f"{math.log(len(rules.VERBS)):.2f}"
+
+
+BEFORE, AFTER = 5, 6  # two kept checkpoints in a row, between which a head becomes sharp
+
+
+def _from_gives_to_ada(index: int) -> str:
+    """The largest weight that any head of the recorded run puts from “gives” on the name that comes next."""
+    run = recorded()
+    ids = prompt_ids(run, "")
+    places = [run.corpus.vocabulary[i] for i in ids]
+    maps = study.read(run.gpt, run.weights(run.steps[index]), ids).attention
+    return f"{100 * float(np.max(maps[:, :, places.index('gives'), places.index('Ada')])):.0f}"
+
+
+@chapter.number
+def step_before() -> str:
+    return str(recorded().steps[BEFORE])
+
+
+@chapter.number
+def step_after() -> str:
+    return str(recorded().steps[AFTER])
+
+
+@chapter.number
+def weight_before() -> str:
+    return _from_gives_to_ada(BEFORE)
+
+
+@chapter.number
+def weight_after() -> str:
+    return _from_gives_to_ada(AFTER)
 
 
 @chapter.number
