@@ -26,8 +26,8 @@ from engine.bpe import BPE, MergeStep, clean, merge_trace, train_bpe
 
 __all__ = [
     "BPE", "ENCODINGS", "Counts", "Encoding", "MergeStep", "Splitting", "Token", "clean", "count", "decode",
-    "decoded", "encode", "merge_steps", "merge_steps_in_full", "missing_bytes", "special_tokens_in", "splittings",
-    "token_bytes", "tokens", "train_bpe",
+    "decoded", "encode", "merge_steps", "merge_steps_in_full", "missing_bytes", "special_tokens_in",
+    "splittings", "token_bytes", "tokens", "tokens_by_merging", "train_bpe",
 ]  # fmt: skip
 
 FILES = Path(__file__).parent.parent / "data" / "tokenizers"
@@ -220,15 +220,22 @@ def merge_steps_in_full(word: str, encoding: str = "o200k_base") -> tuple[MergeS
     text, _ = clean(word)
     if len(text.encode()) > MAX_WORD_BYTES:
         raise ValueError(f"This word has {len(text.encode())} bytes; merges are shown for at most {MAX_WORD_BYTES}.")
-    missing = missing_bytes(encoding)
-    pieces = [bytes(byte for byte in piece if byte not in missing) for piece in _pieces(text, encoding)]
     ranks = _tokenizer(encoding)._mergeable_ranks
-    steps = merge_trace(pieces, ranks)
+    steps = merge_trace(_kept_pieces(text, encoding), ranks)
     tokens_of_text = [token_bytes(token, encoding) for token in encode(text, encoding)]
     if list(steps[-1].parts) == tokens_of_text:
         return steps
     # Characters newer than the tokenizer's own Unicode tables are cut elsewhere by it; no merge crosses its tokens.
     return merge_trace(tokens_of_text, ranks)
+
+
+def tokens_by_merging(text: str, encoding: str = "o200k_base") -> list[bytes]:
+    """The tokens by the definition, in Python: pieces by the pattern, in each the pair of the lowest rank, again and
+    again. `encode` leaves the same to tiktoken; the two are compared on the page "Proof"."""
+    text, _ = clean(text)
+    if not text:
+        return []
+    return list(merge_trace(_kept_pieces(text, encoding), _tokenizer(encoding)._mergeable_ranks)[-1].parts)
 
 
 # Reading the files ---------------------------------------------------------------------------------------------------
@@ -264,6 +271,12 @@ def _pieces(text: str, encoding: str) -> list[bytes]:
     found = _find(encoding)
     parts = _DIGIT.split(text) if found.digits_first else [text]
     return [piece.encode() for part in parts for piece in regex.findall(found.pattern, part)]
+
+
+def _kept_pieces(text: str, encoding: str) -> list[bytes]:
+    """The same without the bytes that the encoding has no token for."""
+    missing = missing_bytes(encoding)
+    return [bytes(byte for byte in piece if byte not in missing) for piece in _pieces(text, encoding)]
 
 
 def decoded(data: bytes) -> str | None:

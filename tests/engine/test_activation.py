@@ -1,35 +1,23 @@
-"""Activations against PyTorch, against math.erf, against their own derivatives, and at the ends of float32."""
+"""Activations against math.erf, against their own derivatives, and at the ends of float32."""
 
 import math
 import warnings
 
 import numpy as np
 import pytest
-from function_goldens import assert_equals_golden, given
 
 from engine import activation
 from engine.activation import ACTIVATIONS, derivative, erf, gelu, sigmoid, silu
 from engine.backpropagation import value_and_grad
 
 CASES = [(name, {}) for name in ACTIVATIONS] + [("gelu", {"approximate": "tanh"}), ("leaky_relu", {"slope": 0.2})]
-GOLDEN_CASES = [(name, {}, name) for name in ACTIVATIONS if name != "gelu"]
-GOLDEN_CASES += [("gelu", {"approximate": form}, f"gelu_{form}") for form in ("none", "tanh")]
 AWKWARD = [0.0, -0.0, 1e-45, 1e-38, 6.0, -6.0, 10.0, -10.0, 88.8, -88.8, 1e19, -1e19, 3.4e38, -3.4e38]
-
-
-@pytest.mark.parametrize(("name", "options", "golden"), GOLDEN_CASES)
-def test_equals_pytorch_in_value_and_slope(name, options, golden):
-    function = ACTIVATIONS[name]
-    assert_equals_golden(golden, function(given("x"), **options))
-    assert_equals_golden(f"{golden}_f32", function(given("x", np.float32), **options))
-    assert_equals_golden(f"{golden}_slope", derivative(name, given("x"), **options))
 
 
 def test_erf_equals_the_standard_library_to_rounding():
     x = np.concatenate([np.linspace(-8, 8, 20_001), [0.46875, -0.46875, 1e-300, 5.9999, 6.0001, 1e308]])
     reference = np.array([math.erf(value) for value in x])
     assert np.max(np.abs(erf(x) - reference)) < 3e-16
-    assert_equals_golden("erf", erf(given("x")), 1e-15)
 
 
 def test_gelu_of_1_23_in_both_forms():

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from function_goldens import FLOAT32, GOLDENS, assert_equals_golden, given
 
+from engine.proofs import FLOAT32, given, stored
 from engine.rope import (
     alibi_bias,
     alibi_slopes,
@@ -23,37 +23,18 @@ SCALINGS = [None, ("linear", 4.0), ("ntk", 4.0), ("yarn", 4.0, 64)]
 LAYOUTS = ["interleaved", "half"]
 
 
-@pytest.mark.parametrize(
-    ("golden", "base", "scaling", "positions"),
-    [
-        ("plain", 1e4, None, "positions"),
-        ("smollm2", 1e5, None, "positions"),
-        ("linear", 1e4, ("linear", 4.0), "positions"),
-        ("ntk", 1e4, ("ntk", 4.0), "positions_ntk"),
-    ],
-)
-def test_equals_hugging_face_llama(golden, base, scaling, positions):
-    for part in "qk":
-        x = given(f"rope_{part}", np.float32)
-        turned = rotate(x, given(positions, np.int64), base, "half", scaling)
-        assert turned.dtype == np.float32
-        # there the angles are float32, so that position 223 is off by up to 1e-5 radians
-        assert_equals_golden(f"rope_{golden}_{part}_f32", turned, 2e-6)
-    assert_equals_golden(f"rope_{golden}_frequencies_f32", frequencies(16, base, scaling))
-
-
 def test_yarn_equals_hugging_face_where_the_two_definitions_agree():
     """The paper blends by number of turns, Hugging Face by number of the pair: outside both ramps they are one."""
     ours = frequencies(16, 1e4, ("yarn", 4.0, 4096))
     turns = 4096 * frequencies(16) / (2 * math.pi)
     settled = (turns > 32) | (turns < 1)
     assert settled.sum() == 5
-    theirs = GOLDENS["rope_yarn_frequencies_f32"]
+    theirs = stored("functions")["rope_yarn_frequencies_f32"]
     np.testing.assert_allclose(ours[settled], theirs[settled], rtol=FLOAT32)
-    assert magnitude(("yarn", 4.0, 4096)) == pytest.approx(float(GOLDENS["rope_yarn_magnitude"]))
+    assert magnitude(("yarn", 4.0, 4096)) == pytest.approx(float(stored("functions")["rope_yarn_magnitude"]))
     turned = rotate(given("rope_q"), given("positions", np.int64), 1e4, "half", ("yarn", 4.0, 4096))
     kept = np.tile(settled, 2)
-    np.testing.assert_allclose(turned[..., kept], GOLDENS["rope_yarn_q_f32"][..., kept], atol=2e-5)
+    np.testing.assert_allclose(turned[..., kept], stored("functions")["rope_yarn_q_f32"][..., kept], atol=2e-5)
 
 
 def test_a_turn_is_multiplication_by_a_complex_number():
