@@ -173,6 +173,8 @@ def check_picture(lab: Lab, picture: Mapping[str, Any]) -> None:
         assert all({edge["from"], edge["to"]} <= known for edge in picture.get("edges", []))
     if picture["kind"] == "curve":
         assert all(len(series["x"]) == len(series["y"]) for series in picture.get("series", []))
+    if picture["kind"] == "quiz":
+        assert all(len(item["choices"]) == len(item["replies"]) > item["right"] >= 0 for item in picture["items"])
     if picture["kind"] == "tokens" and "shares" in picture:
         assert len(picture["shares"]) == len(picture["pieces"])
 

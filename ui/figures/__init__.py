@@ -585,6 +585,15 @@ def stage(title: str, note: str, link: str, part: Picture) -> Picture:
     return {"kind": "stage", "title": title, "note": note, "link": link, "part": part}
 
 
+def quiz(items: Sequence[dict[str, Any]], *, title: str, name: str) -> Picture:
+    """Questions {chapter, link, ask, choices, replies, right}; the browser judges at once and keeps the score itself.
+
+    `ask`, `choices` and `replies` are markup from ui.prose.inline, never text that a reader typed. `name` tells one set
+    of questions from another, so that each has its own score.
+    """
+    return {"kind": "quiz", "title": title, "name": name, "items": list(items)}
+
+
 def math(*lines: str) -> Picture:
     """Formulas below each other, each one `<math>` markup from ui.mathml, never text that a reader typed."""
     return {"kind": "math", "lines": list(lines)}
