@@ -33,8 +33,8 @@ class Stop:
     angles: Float[Array, "pairs"]  # by how much RoPE has turned each pair, in radians
     attention: Float[Array, "L H T"]  # where the newest token looks
     hidden: Float[Array, "L F"]  # activated gate times value, neuron by neuron
-    lens_ids: Int[Array, "n"]  # what the stream would say after 0, 3, 6 … blocks
-    lens_p: Float[Array, "n"]
+    lens_ids: Int[Array, "looks"]  # what the stream would say after 0, 3, 6 … blocks
+    lens_p: Float[Array, "looks"]
     logits: Float[Array, "V"]
     chosen: int
     draw: float  # the uniform number; the chosen token owns the stretch from low to high
@@ -90,7 +90,7 @@ def _stop(
     )
 
 
-def _lens(model: Model, trace: Trace) -> tuple[Int[Array, "n"], Float[Array, "n"]]:
+def _lens(model: Model, trace: Trace) -> tuple[Int[Array, "looks"], Float[Array, "looks"]]:
     """The likeliest token, and its probability, read off the stream before the first block and after every third."""
     last = model.config.layers - 1
     streams = [trace["embed"][-1], *(trace[f"blk.{i}.resid"][-1] for i in range(LENS_STEP - 1, last + 1, LENS_STEP))]

@@ -162,7 +162,7 @@ def parameters_of_a_layer(rng: Rng) -> Asked:
     return f"{name}: {sizes}. How many parameters has one feed-forward network?", [
         Choice(f"{right:,}", f"{'Gate, up and down' if config.gated else 'Up and down'}: {matrices} matrices"
                + (", and their biases." if config.bias else ".")),
-        Choice(f"{(5 - matrices) * product:,}", f"That counts {5 - matrices} of them. There are {matrices}: {right:,}."),
+        Choice(f"{(5 - matrices) * product:,}", f"That counts {5 - matrices}. There are {matrices}: {right:,}."),
         Choice(f"{product:,}", f"That is a single matrix. There are {matrices}: {right:,}."),
     ]  # fmt: skip
 

@@ -122,6 +122,10 @@ def the_journey(sentence: str, step: int, block: int, head: int, temperature: st
     return Shown(picture, text, formula, data, {"step": len(stops)})
 
 
+def signed(value: float) -> str:
+    return f"{value:.1f}".replace("-", "−")
+
+
 Part = tuple[str, str, str, Any]
 """A stage: its name, a line about it, the way to its chapter, and its picture."""
 
@@ -158,7 +162,7 @@ def position_stage(stop: Stop) -> Part:
         "Turns so far:"
     )
     drawn = bars([f"pair {i}" for i in PAIRS], turns % 1, title="", tensor="q", limit=1.0,
-                 texts=[f"{t:.2f}" if t >= 0.01 else f"{t:.1g}" for t in turns])  # fmt: skip
+                 texts=[f"{t:.2f}" if t >= 0.01 else f"{t:.5f}" for t in turns])  # fmt: skip
     return "Position", note, "/rope", drawn
 
 
@@ -213,7 +217,7 @@ def lens_stage(stop: Stop, name: str) -> Part:
 def logits_stage(stop: Stop) -> Part:
     top = np.argsort(-stop.logits, kind="stable")[:SHOWN]
     note = (
-        f"One score for each of {len(stop.logits):,} tokens, from {stop.logits.min():.1f} to {stop.logits.max():.1f}."
+        f"One score for each of {len(stop.logits):,} tokens, from {signed(stop.logits.min())} to {signed(stop.logits.max())}."
     )
     drawn = bars([bar_label(int(i)) for i in top], stop.logits[top], title="", tensor="logits")
     return "Logits", note, "/sampling", drawn
@@ -260,9 +264,10 @@ def cache_stage(reading: Reading, stops: tuple[Stop, ...], at: int) -> Part:
     done = stops[: at + 1]
     again = sum(len(reading.ids) + i for i in range(at + 1))
     computed = sum(len(s.read) for s in done)
-    note = (
-        f"Keys and values of {many(stops[at].position + 1, 'position')} are kept. {computed} "
-        f"{'was' if computed == 1 else 'were'} computed so far; without the cache it would be {again}."
+    note = f"Keys and values of {many(stops[at].position + 1, 'position')} are kept. " + (
+        f"{computed} were computed so far; without the cache it would be {again}."
+        if at
+        else "The first run computes them all; every later one adds a single position."
     )
     drawn = bars([f"run {i}" for i in range(1, len(stops) + 1)], [s.cache_bytes / 1e6 for s in stops], title="",
                  tensor="k", pick="step", picked=at, picks=list(range(1, len(stops) + 1)),
@@ -401,6 +406,11 @@ def parameters() -> str:
 def times_larger() -> str:
     """How many times as many parameters the largest model of the ledger has."""
     return f"{max(map(total_parameters, CONFIGS.values())) / total_parameters(CONFIG):,.0f}"
+
+
+@chapter.number
+def neurons() -> int:
+    return CONFIG.layers * CONFIG.hidden
 
 
 @chapter.number
