@@ -13,6 +13,7 @@ from pathlib import Path
 from engine import minilm_file
 from engine.model_files import ModelBroken, ModelMissing, Wheel, installed
 from engine.proof_gradients import GRADIENTS
+from engine.proof_learning import LEARNING, file_checks
 from engine.proof_model import model_checks
 from engine.proof_references import REFERENCES
 from engine.proof_ways import WAYS
@@ -20,7 +21,7 @@ from engine.proofs import GOLDENS, Check, stored_json, stored_json_of
 from engine.tokenization import ENCODINGS, FILES
 from engine.weights import SOURCES
 
-HAND_SIZED: list[Check] = [*REFERENCES, *GRADIENTS, *WAYS]
+HAND_SIZED: list[Check] = [*REFERENCES, *GRADIENTS, *WAYS, *LEARNING]
 
 
 def groups() -> list[str]:
@@ -36,7 +37,7 @@ def checks(group: str = "all") -> list[Check]:
     if group not in ("all", *groups()):
         raise ValueError(f"There are no checks for a chapter called {group}.")
     if group == "model":
-        return model_checks()
+        return [*model_checks(), *file_checks()]
     return [check for check in HAND_SIZED if group in ("all", check.chapter)]
 
 

@@ -216,9 +216,8 @@ def lens_stage(stop: Stop, name: str) -> Part:
 
 def logits_stage(stop: Stop) -> Part:
     top = np.argsort(-stop.logits, kind="stable")[:SHOWN]
-    note = (
-        f"One score for each of {len(stop.logits):,} tokens, from {signed(stop.logits.min())} to {signed(stop.logits.max())}."
-    )
+    lowest, highest = signed(stop.logits.min()), signed(stop.logits.max())
+    note = f"One score for each of {len(stop.logits):,} tokens, from {lowest} to {highest}."
     drawn = bars([bar_label(int(i)) for i in top], stop.logits[top], title="", tensor="logits")
     return "Logits", note, "/sampling", drawn
 

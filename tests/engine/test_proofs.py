@@ -10,7 +10,7 @@ import pytest
 from engine import proofs
 from engine.mistakes import MISTAKES, MODEL_MISTAKES, broken_differences, broken_run, with_mistake
 from engine.proof_list import HAND_SIZED, LIBRARIES, checks, groups, hashed_files, reference_versions, versions
-from engine.proof_model import WAYS_OF_A_TEXT, differences, model_checks, of_text, stored_of, texts
+from engine.proof_model import WAYS_OF_A_TEXT, differences, of_text, stored_of, texts
 from engine.proofs import GRADIENT, KINDS, Check, golden, largest_difference, made, relative_error, stored
 from engine.sampling import softmax
 
@@ -22,14 +22,14 @@ def test_holds(check: Check) -> None:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("check", model_checks(), ids=lambda check: check.name)
+@pytest.mark.parametrize("check", checks("model"), ids=lambda check: check.name)
 def test_holds_in_the_real_model(check: Check) -> None:
     found = made(check)
     assert found.passed, f"off by {found.error:.1e}, allowed {check.limit:.0e}"
 
 
 def test_the_list_is_in_order() -> None:
-    names = [(check.chapter, check.name, check.against) for check in [*HAND_SIZED, *model_checks()]]
+    names = [(check.chapter, check.name, check.against) for check in [*HAND_SIZED, *checks("model")]]
     assert len(set(names)) == len(names)
     assert [len(checks(group)) for group in groups()[:-1]] == [
         sum(check.chapter == group for check in HAND_SIZED) for group in groups()[:-1]
