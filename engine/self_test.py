@@ -23,10 +23,12 @@ from engine.kv_cache import bytes_per_token, positions_computed
 from engine.ledger import CONFIGS, active_parameters, total_parameters
 from engine.mistakes import MISTAKES, with_mistake
 from engine.multi_head import grouped_query_attention
+from engine.optimizers import SGD, Adam
+from engine.post_training import kl_regularised_policy
 from engine.proofs import GRADIENT, REFERENCE, TWO_WAYS
 from engine.quantization import quantize
 from engine.rope import frequencies, rotate
-from engine.sampling import softmax, top_p
+from engine.sampling import cross_entropy, softmax, top_p
 from engine.tokenization import ENCODINGS, tokens
 
 Rng = np.random.Generator
@@ -217,6 +219,50 @@ def slope_of_an_expression(rng: Rng) -> Asked:
         Choice(shown(float(dx)), f"y from the product, 2x from the square: {shown(y)} + 2 · {shown(x)}."),
         Choice(shown(float(value)), f"That is f itself. Its slope in x is {shown(float(dx))}."),
         Choice(shown(float(dy)), f"That is ∂f/∂y. x is used twice, and both uses add up to {shown(float(dx))}."),
+    ]
+
+
+@about("optimizers")
+def a_first_step(rng: Rng) -> Asked:
+    rate, gradient = float(pick(rng, (0.001, 0.01, 0.1))), float(pick(rng, (0.02, 0.5, 4.0, 30.0)))
+    start, slope = np.zeros(1), np.array([gradient])
+    right = abs(float(Adam(rate).step(start, slope)[0]))
+    plain = abs(float(SGD(rate).step(start, slope)[0]))
+    uncorrected = abs(float(Adam(rate, bias_correction=False).step(start, slope)[0]))
+    return f"Adam, learning rate {rate:g}. The first gradient is {gradient:g}. How far does the first step go?", [
+        Choice(shown(right), "The gradient is divided by its own size: the first step is the learning rate."),
+        Choice(shown(plain), f"That is plain gradient descent. Adam divides the size away: {shown(right)}."),
+        Choice(shown(uncorrected), f"So it would be without bias correction. With it: {shown(right)}."),
+    ]
+
+
+@about("training")
+def loss_of_guessing(rng: Rng) -> Asked:
+    words = int(pick(rng, (27, 34, 65, 256, 50_257, 49_152)))
+    right = float(cross_entropy(np.zeros((1, words)), np.array([0])))
+    ask = f"A model that has learned nothing gives all {words:,} tokens the same share. What is its loss?"
+    return ask, [
+        Choice(f"{right:.2f} nats", f"The negative logarithm of 1/{words:,}."),
+        Choice(f"{math.log2(words):.2f} nats", f"That many bits. In nats, with the natural logarithm: {right:.2f}."),
+        Choice("1.00 nats", f"A loss has no such ceiling; this one is the logarithm of {words:,}: {right:.2f}."),
+    ]
+
+
+@about("post-training")
+def tilted_policy(rng: Rng) -> Asked:
+    share, beta, reward = float(pick(rng, (0.2, 0.4, 0.7))), float(pick(rng, (0.5, 2.0))), float(rng.integers(1, 4))
+
+    def best(first: float, strength: float) -> float:
+        return float(kl_regularised_policy(np.array([first, 1 - first]), np.array([reward, 0.0]), strength)[0])
+
+    right = best(share, beta)
+    return (
+        f"A reference gives an answer {share:.0%}. Its reward is {reward:g}, the other answer's 0, and β = {beta:g}. "
+        "What share has it in the best policy under the KL penalty?"
+    ), [
+        Choice(f"{right:.1%}", f"The share times e^({reward:g} / {beta:g}); then both are divided by their sum."),
+        Choice(f"{best(share, 1 / beta):.1%}", f"That multiplies by β. The reward is divided by it: {right:.1%}."),
+        Choice(f"{best(0.5, beta):.1%}", f"That forgets the reference, which starts at {share:.0%}: {right:.1%}."),
     ]
 
 

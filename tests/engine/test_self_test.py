@@ -104,6 +104,23 @@ def test_weights_of_two_keys() -> None:
         assert float(answer[:-1]) == pytest.approx(100 / (1 + math.exp((b - a) / math.sqrt(width))), abs=0.051)
 
 
+def test_first_steps_of_adam_are_the_learning_rate() -> None:
+    for match, answer in asked("optimizers", r"learning rate (\S+)\. The"):
+        assert float(answer) == float(match[1])
+
+
+def test_guessing() -> None:
+    for match, answer in asked("training", r"all ([\d,]+) tokens"):
+        assert numbers_in(answer)[0] == pytest.approx(math.log(numbers_in(match[1])[0]), abs=0.006)
+
+
+def test_tilted_policies() -> None:
+    for match, answer in asked("post-training", r"an answer (\d+)%\. Its reward is (\d), .* β = (\S+)\."):
+        share, reward, beta = int(match[1]) / 100, int(match[2]), float(match[3])
+        odds = share / (1 - share) * math.exp(reward / beta)
+        assert float(answer[:-1]) == pytest.approx(100 * odds / (1 + odds), abs=0.051)
+
+
 def test_shared_heads() -> None:
     for match, answer in asked("multi-head", r"(\d+) query heads share (\d+) .* query head (\d+) read"):
         heads, shared, h = map(int, match.groups())
