@@ -35,6 +35,7 @@ class Corpus:
     joiner: str = ""  # between tokens: a space between words, nothing between characters
     floor: Callable[[int], float] | None = None  # exact entropy a token in windows of that many targets, if known
     shallow_floor: Callable[[int], float] | None = None  # the best without looking further back than one token
+    text: tuple[int, ...] = ()  # all that is trained on, where that has an end
     counted: Callable[[np.ndarray], np.ndarray] | None = None  # of windows (B, T + 1): which tokens are worth a loss
     numbers: dict[str, int] = field(init=False)
 
@@ -85,7 +86,10 @@ def text_corpus(
     numbers = {token: i for i, token in enumerate(vocabulary)}
     ids = np.array([numbers[token] for token in tokens])
     start = numbers.get("\n", int(ids[0])) if not words else int(ids[0])
-    return Corpus(name, vocabulary, anywhere(ids[:-kept]), anywhere(ids[-kept:]), (start,), " " if words else "")
+    return Corpus(
+        name, vocabulary, anywhere(ids[:-kept]), anywhere(ids[-kept:]), (start,), " " if words else "",
+        text=tuple(ids[:-kept].tolist()),
+    )  # fmt: skip
 
 
 def anywhere(ids: Int[Array, "N"]) -> Draw:

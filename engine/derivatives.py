@@ -29,6 +29,10 @@ def unbroadcast(gradient: Array, like: Array) -> Array:
     return gradient if gradient.dtype == like.dtype else gradient.astype(like.dtype)
 
 
+def _divide_right(g: Any, y: Any, a: Any, b: Any) -> Any:
+    return unbroadcast(g * y, np.asarray(b)) / -b  # −g y / b; where b was repeated, summed first
+
+
 # Powers --------------------------------------------------------------------------------------------------------------
 
 
@@ -54,6 +58,8 @@ def _matmul_left(g: Any, y: Any, a: Any, b: Any) -> Any:
         return g[..., None] * b
     if a.ndim == 1:  # a vector on the left
         return (b @ g[..., None])[..., 0]
+    if b.ndim == 2 and g.ndim > 2:  # one matrix for the whole batch: one product over all its rows
+        return np.reshape(g.reshape(-1, g.shape[-1]) @ b.T, (*g.shape[:-1], b.shape[0]))
     return g @ _swap(b)
 
 
@@ -62,7 +68,7 @@ def _matmul_right(g: Any, y: Any, a: Any, b: Any) -> Any:
         return a * g if b.ndim == 1 else a[:, None] * g[..., None, :]
     if b.ndim == 1:
         return (_swap(a) @ g[..., None])[..., 0]
-    if b.ndim == 2:  # one matrix for the whole batch: one product over all its rows
+    if b.ndim == 2:
         return a.reshape(-1, a.shape[-1]).T @ g.reshape(-1, g.shape[-1])
     return _swap(a) @ g
 
@@ -153,7 +159,8 @@ def _take(g: Any, y: Any, x: Any, indices: Any, axis: Any = None) -> Any:
 
 def _nth_of_concatenate(index: int, g: Any, y: Any, arrays: Any, axis: int = 0) -> Any:
     start = sum(array.shape[axis] for array in arrays[:index])
-    return np.take(g, np.arange(start, start + arrays[index].shape[axis]), axis)
+    before = (slice(None),) * (axis % g.ndim)
+    return g[(*before, slice(start, start + arrays[index].shape[axis]))]
 
 
 def _nth_of_stack(index: int, g: Any, y: Any, arrays: Any, axis: int = 0) -> Any:
@@ -166,7 +173,7 @@ RULES: dict[Callable[..., Any], tuple[Rule | None, ...]] = {
     np.add: (lambda g, y, a, b: g, lambda g, y, a, b: g),
     np.subtract: (lambda g, y, a, b: g, lambda g, y, a, b: -g),
     np.multiply: (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a),
-    np.divide: (lambda g, y, a, b: g / b, lambda g, y, a, b: -g * y / b),
+    np.divide: (lambda g, y, a, b: g / b, _divide_right),
     np.power: (_power_base, _power_exponent),
     np.matmul: (_matmul_left, _matmul_right),
     np.maximum: (lambda g, y, a, b: g * (a > b), lambda g, y, a, b: g * (b >= a)),  # a tie counts as the second

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from engine.arrays import Array
+from engine.arrays import Array, constant
 
 
 def softmax(
@@ -43,8 +43,11 @@ def softmax(
 
 
 def _largest(logits: Float[Array, "..."], axis: int = -1) -> Float[Array, "..."]:
-    """The largest logit along the axis, which must not be minus infinity: something has to be left to choose."""
-    largest = np.max(logits, axis=axis, keepdims=True)
+    """The largest logit along the axis, which must not be minus infinity: something has to be left to choose.
+
+    A constant for gradients: whatever is subtracted from all logits alike, no probability changes.
+    """
+    largest = np.max(constant(logits), axis=axis, keepdims=True)
     if np.any(largest == -np.inf):
         raise ValueError("Every choice has been removed: at least one logit must be above minus infinity.")
     return largest

@@ -99,6 +99,7 @@ class Chapter:
         height: int = 200,
         cached: bool = True,
         long: Long | None = None,
+        follows: str = "",
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Declare a lab and give the function back unchanged, so that a test calls it without Dash."""
 
@@ -117,6 +118,7 @@ class Chapter:
                 height=height,
                 cached=cached,
                 long=long,
+                follows=follows,
             )
             labs.register(declared)
             self.labs[name] = declared

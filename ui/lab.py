@@ -29,7 +29,7 @@ from dash.development.base_component import Component
 
 from ui.controls import Control, Text
 from ui.figures import Picture
-from ui.jobs import managers, results
+from ui.jobs import managers, results, runs
 from ui.jobs.line import ABANDONED, Line
 from ui.jobs.work import Long, Progress, Watch, follow, to_the_end
 from ui.mathml import mathml
@@ -91,6 +91,9 @@ class Lab:
     """False for what measures time: each look computes again."""
     long: Long | None = None
     """A job: the function is a generator, which the reader starts, watches and stops."""
+    follows: str = ""
+    """Looks at the reader's latest run in that long lab of the chapter: the function also takes `run`, None if there
+    is none."""
     by_name: dict[str, Control] = field(init=False, default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -99,6 +102,10 @@ class Lab:
     @property
     def id(self) -> str:
         return f"{self.chapter}-{self.name}"
+
+    @property
+    def keeps(self) -> bool:
+        return self.long is not None and self.long.keeps
 
     @property
     def all_controls(self) -> tuple[Control, ...]:
@@ -136,17 +143,18 @@ class Lab:
         return urlencode(changed)
 
 
-def compute(lab: Lab, raw_values: Mapping[str, Any], *, wait: bool = False) -> dict[str, Any]:
+def compute(lab: Lab, raw_values: Mapping[str, Any], *, wait: bool = False, reader: str = "") -> dict[str, Any]:
     """Run the lab on whatever was sent -> what the page shows, as plain JSON values. Never raises.
 
-    Of a long lab: what a finished job has left for these values, or no picture; `wait` runs it here and now.
+    Of a long lab: what a finished job has left for these values, or no picture; `wait` runs it here and now. Where runs
+    are kept for their own reader, `reader` says whose.
     """
     values, notes = lab.clean(raw_values)
     if lab.long and not wait:
-        kept = results.kept(result_key(lab, values))
-        return {**(kept["shown"] if kept else {}), "values": values, "notes": notes}
+        return {**_left_by_job(lab, values, reader), "values": values, "notes": notes}
+    run = runs.latest(reader, f"{lab.chapter}-{lab.follows}") if lab.follows else None
     try:
-        shown = (_cached_run if lab.cached else _run)(lab, values)
+        shown = _run(lab, values, run) if run is not None or not lab.cached else _cached_run(lab, values)
     except ReaderError as problem:
         shown = {"error": str(problem)}
     except Exception as problem:
@@ -154,14 +162,31 @@ def compute(lab: Lab, raw_values: Mapping[str, Any], *, wait: bool = False) -> d
     return {**shown, "values": values, "notes": notes}
 
 
-def _run(lab: Lab, values: Mapping[str, Any]) -> dict[str, Any]:
+def _left_by_job(lab: Lab, values: Mapping[str, Any], reader: str) -> dict[str, Any]:
+    """What the page shows of a job that was run before: finished, or (where runs are kept) how far it came."""
+    key = result_key(lab, values)
+    if not lab.keeps:
+        kept = results.kept(key)
+        return kept["shown"] if kept else {}
+    noted = runs.noted(reader, lab.id, key)
+    return noted.get("shown", {}) | ({} if noted.get("finished") or not noted.get("shown") else {"partly": True})
+
+
+def _run(lab: Lab, values: Mapping[str, Any], run: runs.Run | None = None) -> dict[str, Any]:
     started = time.perf_counter()
-    return _for_page(_shown(lab, values), started)
+    return _for_page(_shown(lab, values, run), started)
 
 
-def _shown(lab: Lab, values: Mapping[str, Any]) -> Shown:
-    found = lab.function(**values)
+def _shown(lab: Lab, values: Mapping[str, Any], run: runs.Run | None = None) -> Shown:
+    found = call(lab, values, run)
     return Shown(*(to_the_end(found) if lab.long else found))
+
+
+def call(lab: Lab, values: Mapping[str, Any], run: runs.Run | None = None) -> Any:
+    """The lab's function on these values, and on a run where it takes one."""
+    if lab.keeps:
+        return lab.function(**values, run=run or runs.nowhere())
+    return lab.function(**values, run=run) if lab.follows else lab.function(**values)
 
 
 def _for_page(shown: Shown, started: float) -> dict[str, Any]:
@@ -204,13 +229,15 @@ def is_sentence(text: str) -> bool:
     return text.endswith((".", "?")) and " " in text and "\n" not in text
 
 
-def data_of(lab: Lab, raw_values: Mapping[str, Any], *, wait: bool = False) -> dict[str, Any]:
+def data_of(lab: Lab, raw_values: Mapping[str, Any], *, wait: bool = False, reader: str = "") -> dict[str, Any]:
     """The unrounded arrays behind the picture. Raises what the lab raises; of a long lab, what its job has left."""
     values, _ = lab.clean(raw_values)
     if not lab.long or wait:
-        return dict(_shown(lab, values).data)
-    kept = results.kept(result_key(lab, values))
-    if kept is None:
+        run = runs.latest(reader, f"{lab.chapter}-{lab.follows}") if lab.follows else None
+        return dict(_shown(lab, values, run).data)
+    key = result_key(lab, values)
+    kept = runs.noted(reader, lab.id, key) if lab.keeps else results.kept(key)
+    if not kept or "data" not in kept:
         raise ReaderError("Run the lab with these settings first; its numbers are then kept for an hour.")
     if kept["data"] is None:
         raise ReaderError("These numbers are too many to keep. The code drawer says how to compute them.")
@@ -264,8 +291,10 @@ def run_job(lab: Lab, asked: Mapping[str, Any], tell: Callable[[Any], Any]) -> d
     values, notes = lab.clean(asked["values"])
     key = result_key(lab, values)
     try:
-        kept = results.kept(key)
-        shown = kept["shown"] if kept else _follow(lab, values, manager.line, job, key, tell, manager.answer)
+        run = runs.begun(asked["reader"], lab.id, key) if lab.keeps else None
+        kept = run.noted() if run is not None else results.kept(key) or {}
+        finished = kept.get("shown") and kept.get("finished", run is None)
+        shown = kept["shown"] if finished else _follow(lab, values, manager.line, job, key, run, tell, manager.answer)
     except Exception as problem:
         shown = {"error": _for_readers(lab, problem)}
     return {**shown, "values": values, "notes": notes}
@@ -277,6 +306,7 @@ def _follow(
     line: Line,
     job: str,
     key: str,
+    run: runs.Run | None,
     tell: Callable[[Any], Any],
     answer: Callable[[str, Any], None],
 ) -> dict[str, Any]:
@@ -285,20 +315,31 @@ def _follow(
     if not line.start(job):
         return {"error": ABANDONED}
 
+    if run is not None:
+        run.note(values=values)
+    last = None
+
     def told(progress: Progress) -> None:
+        nonlocal last
         partly = _for_page(Shown(*progress.shown), started) if progress.shown else None
+        if run is not None and progress.shown and progress.shown is not last:
+            last = progress.shown
+            run.note(shown=results.plain(partly))
         tell([results.plain({"share": progress.share, "words": progress.words, "shown": partly})])
 
     watch = Watch(line, job, lab.long.seconds, lambda why: answer(job, {"error": why}))
     watch.start()
     try:
-        result, ended = follow(lab.function(**values), watch, told)
+        result, ended = follow(call(lab, values, run), watch, told)
     finally:
         watch.finished.set()
     if ended:
         return {"error": ended}
     shown = results.plain(_for_page(Shown(*result), started))
-    results.keep(key, shown, Shown(*result).data)
+    if run is not None:
+        run.note(shown=shown, data=results.plain(Shown(*result).data), finished=True)
+    else:
+        results.keep(key, shown, Shown(*result).data)
     return shown
 
 
@@ -333,8 +374,11 @@ def register(lab: Lab) -> None:
         prevent_initial_call=True,
     )
     def answer(asked: Any) -> dict[str, Any]:
-        sent = asked.get("values") if isinstance(asked, dict) else None
-        return compute(lab, sent if isinstance(sent, dict) else {})
+        sent = asked if isinstance(asked, dict) else {}
+        values, reader = sent.get("values"), sent.get("reader")
+        return compute(
+            lab, values if isinstance(values, dict) else {}, reader=reader if isinstance(reader, str) else ""
+        )
 
     if lab.long:
         register_job(lab)
@@ -373,7 +417,10 @@ def declaration(lab: Lab) -> dict[str, Any]:
         "controls": {control.name: lab.key(control.name) for control in lab.all_controls},
         "defaults": lab.defaults(),
         "real": lab.real,
-        "long": {"takes": lab.long.takes or f"at most {lab.long.seconds:.0f} seconds"} if lab.long else None,
+        "long": {"takes": lab.long.takes or f"at most {lab.long.seconds:.0f} seconds", "keeps": lab.keeps}
+        if lab.long
+        else None,
+        "follows": f"{lab.chapter}-{lab.follows}" if lab.follows else "",
     }
 
 

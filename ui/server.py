@@ -209,7 +209,7 @@ def _install_routes(app: GlassBox) -> None:
         if what == "code":
             return Response(code_page(lab, values), mimetype="text/html")
         try:
-            data = labs.data_of(lab, values)
+            data = labs.data_of(lab, values, reader=request.headers.get("Glass-Box-Reader", ""))
         except Exception as problem:
             sentence = labs._for_readers(lab, problem)
             return Response(sentence, status=422, mimetype="text/plain")

@@ -126,7 +126,7 @@
     if (lab.real) lab.values.sentence = G.sentence;
     clearTimeout(lab.late);
     lab.late = setTimeout(() => G.section(lab.id).classList.add("busy"), LATE);
-    G.call(`${lab.id}-answer`, `${lab.id}-asked`, { values: lab.values }).then(
+    G.call(`${lab.id}-answer`, `${lab.id}-asked`, { values: lab.values, ...G.reader(lab) }).then(
       (answer) => { G.toast(""); try { G.show(lab, answer); } finally { settled(lab, 0); } },
       (problem) => {
         G.toast(problem.message === "413" ? "That was too much at once for the server. Shorten the text." : "The server did not answer. What you see may be out of date; move a control to try again.");
@@ -239,7 +239,8 @@
   const query = (lab) => new URLSearchParams(Object.entries(lab.controls).map(([name, key]) => [key, inLink(name === "sentence" ? G.sentence : lab.values[name])])).toString();
 
   function download(lab, kind) {
-    fetch(`/lab/${lab.id}/data.${kind}?${query(lab)}`).then(async (response) => {
+    const headers = Object.fromEntries(Object.values(G.reader(lab)).map((reader) => ["Glass-Box-Reader", reader]));
+    fetch(`/lab/${lab.id}/data.${kind}?${query(lab)}`, { headers }).then(async (response) => {
       if (!response.ok) return G.say(await response.text());
       G.save(await response.blob(), `${lab.id}.${kind}`);
     }, () => G.say("The server did not answer."));

@@ -3,7 +3,7 @@
 (function () {
   "use strict";
   const G = window.glassbox;
-  const EVERY = 500, IN_LINE = 1500; // ms from one question about a job to the next
+  const EVERY = 500, IN_LINE = 1500, LATER = 60, RARELY = 6000; // ms from one question about a job to the next; in a long line longer
   const SILENCE = 60000; // ms without any answer after which the job is given up
   const GONE = "The job is no longer there: the server was started again, or nobody had asked about the job for a while.";
 
@@ -15,6 +15,10 @@
   // Who this reader is: drawn once a tab, known to no other.
   let name = session.get("reader");
   if (!/^[0-9a-f]{32}$/.test(name)) session.set("reader", (name = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("")));
+
+  // Sent along where the server keeps runs for their own reader: by the lab itself, and by labs that look at its run.
+  G.reader = (lab) => (lab.follows || (lab.long && lab.long.keeps) ? { reader: name } : {});
+  const followers = (lab) => Object.values(G.labs).filter((other) => other.follows === lab.id);
 
   const find = (lab, what) => G.section(lab.id).querySelector(`.lab-job ${what}`);
   const settings = (values) => JSON.stringify(Object.entries(values).map(([key, value]) => [key, String(value)]).sort());
@@ -31,6 +35,7 @@
   function showBar(lab, share) {
     const running = !!lab.job, bar = find(lab, "progress"), focused = document.activeElement;
     find(lab, "[data-job=run]").hidden = running;
+    find(lab, "[data-job=run]").textContent = lab.long.keeps && lab.partly === settings(current(lab)) ? "Resume" : "Run";
     find(lab, "[data-job=stop]").hidden = !running;
     if (focused && focused.dataset.job && focused.hidden) find(lab, "button:not([hidden])").focus();
     bar.hidden = !running;
@@ -42,15 +47,16 @@
   function hint(lab) {
     if (lab.job) return;
     if (lab.fits) say(lab, "");
-    else if (lab.partly === settings(current(lab))) say(lab, "The picture shows how far it came. Run starts it again.");
+    else if (lab.partly === settings(current(lab))) say(lab, "The picture shows how far it came. " + (lab.long.keeps ? "Resume goes on from there." : "Run starts it again."));
     else if (lab.shown) say(lab, `The picture shows other settings. Run computes these; it takes ${lab.long.takes}.`);
     else say(lab, `Run starts it; it takes ${lab.long.takes}.`);
   }
 
   // The server's answer to settings, without starting anything: a finished result that is kept, or no picture.
   G.jobAnswered = function (lab, answer) {
-    lab.fits = !!answer.picture;
+    lab.fits = !!answer.picture && !answer.partly;
     if (lab.fits) lab.partly = "";
+    if (answer.picture && answer.partly) lab.partly = settings(current(lab));
     showBar(lab, lab.share);
     hint(lab);
   };
@@ -70,6 +76,7 @@
       Object.assign(job, { cacheKey: given.cacheKey, job: given.job });
       if (lab.job !== job) { stop(lab, job); return; } // stopped before it had a name
       session.set("job." + lab.id, job);
+      if (lab.long.keeps) session.set("began." + lab.id, 1);
       watch(lab, job);
     } catch (problem) {
       if (lab.job === job) ended(lab, { error: "The server did not take the job. Try again in a moment." });
@@ -101,7 +108,7 @@
   function follow(lab, progress) {
     if (progress.before !== undefined) {
       say(lab, progress.before === 1 ? "1 job is before yours." : `${progress.before} jobs are before yours.`);
-      return IN_LINE;
+      return Math.min(IN_LINE + LATER * progress.before, RARELY);
     }
     lab.share = progress.share;
     showBar(lab, lab.share);
@@ -131,6 +138,7 @@
     if (answer.picture && may) { G.show(lab, answer); lab.fits = mine; }
     showBar(lab);
     hint(lab);
+    followers(lab).forEach(G.ask);
     if (answer.error) { G.section(lab.id).querySelector(".lab-message").textContent = answer.error; say(lab, ""); }
     if (answer.gone) lookAgain(lab);
   }
@@ -144,12 +152,13 @@
   }
 
   function stop(lab, job) {
-    if (job.job) G.post(`${lab.id}-stop`, "id", `${lab.id}-stop`, 1, { cancelJob: job.job }).catch(() => {});
+    const told = job.job ? G.post(`${lab.id}-stop`, "id", `${lab.id}-stop`, 1, { cancelJob: job.job }).catch(() => {}) : Promise.resolve();
     if (lab.job !== job) return;
     lab.job = null;
     session.set("job." + lab.id, null);
     showBar(lab);
     hint(lab);
+    told.then(() => followers(lab).forEach(G.ask));
     say(lab, "Stopped. " + find(lab, ".job-words").textContent);
   }
 
@@ -164,6 +173,7 @@
   // After a reload: the jobs of this tab that were under way.
   G.resumeJobs = function () {
     for (const lab of Object.values(G.labs)) {
+      if (lab.long && lab.long.keeps && session.get("began." + lab.id)) [lab, ...followers(lab)].forEach(G.ask); // what this tab's run has left
       const job = lab.long && session.get("job." + lab.id);
       if (!lab.long || !job || !job.cacheKey) continue;
       lab.job = job;

@@ -42,9 +42,10 @@ def compare(python: str, threads: int, rounds: int) -> None:
     import numpy as np
 
     from engine.corpora import corpus
-    from engine.training import GPT, Plan, batch_step
-    from engine.training import Checkpoint
+    from engine.training import GPT, Checkpoint, Plan, batch_step
+    from engine.weights import keep_freed_memory
 
+    keep_freed_memory()  # as `train` does
     text = corpus("grammar")
     gpt = GPT(len(text.vocabulary))
     plan = Plan(learning_rate=1e-3, weight_decay=0.01, betas=(0.9, 0.999))
@@ -90,7 +91,9 @@ def default_run() -> None:
     text = corpus("grammar")
     gpt, plan = GPT(len(text.vocabulary)), Plan()
     floor, near = text.floor(gpt.context), False
-    print(f"{gpt.parameter_count} parameters, {plan.steps} steps, floor {floor:.4f}, without attention {text.shallow_floor(64):.4f}")
+    print(
+        f"{gpt.parameter_count} parameters, {plan.steps} steps, floor {floor:.4f}, without attention {text.shallow_floor(64):.4f}"
+    )
     clock, own = time.perf_counter(), time.process_time()
     for step in train(gpt, text, plan):
         if step.validation is None:

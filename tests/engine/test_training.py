@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from engine.corpora import corpus
-from engine.training import GPT, Checkpoint, Plan, clipped, train, write
+from engine.training import GPT, Checkpoint, Plan, clipped, train
+from engine.training_study import continued
 
 PLAN = Plan(steps=12, batch=4, warmup=3, evaluate_every=5, held_out=4)
 
@@ -74,5 +75,5 @@ def test_float32_stays_and_the_loss_falls_below_what_is_possible_without_attenti
     last = [step for step in train(gpt, c, plan) if step.validation is not None][-1]
     assert {p.dtype for p in last.checkpoint.parameters.values()} == {np.dtype(np.float32)}
     assert c.floor(32) - 0.05 < last.validation < c.shallow_floor(32) - 0.3
-    words = c.decode(write(gpt, last.checkpoint.parameters, c.start, 20, seed=1)).split()
+    words = c.decode(continued(gpt, last.checkpoint.parameters, c.start, 20, seed=1)).split()
     assert len(words) == 20

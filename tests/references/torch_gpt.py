@@ -43,7 +43,9 @@ class TorchGPT(torch.nn.Module):
     def attention(self, n: torch.Tensor, blk: str, d: int, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
         """Plain products and a softmax, as the engine does it: faster on a processor at this size than the fused one."""
         batch, tokens, _ = n.shape
-        q, k, v = (F.linear(n, self.p[blk + w]).view(batch, tokens, -1, d).transpose(1, 2) for w in ("w_q", "w_k", "w_v"))
+        q, k, v = (
+            F.linear(n, self.p[blk + w]).view(batch, tokens, -1, d).transpose(1, 2) for w in ("w_q", "w_k", "w_v")
+        )
         q, k = turned(q, cos, sin), turned(k, cos, sin)
         if k.shape[1] < self.heads:
             k, v = (t.repeat_interleave(self.heads // k.shape[1], 1) for t in (k, v))
@@ -67,4 +69,4 @@ def training_step(
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
-    return float(loss)
+    return loss.item()

@@ -13,7 +13,9 @@ from typing import Any
 from ui.jobs.store import KEEP, Store
 
 PER_READER = 2
-MOST = 60
+MOST = 250
+"""A class of two hundred who all start one job, and some more. Each waits, tells its place, and costs a look a few
+seconds apart; who comes after them is told to try later, so that the line cannot grow without end."""
 PATIENCE = 75.0
 """Seconds without a look until a job is ended. Browsers wake a hidden page at least once a minute."""
 BEAT = 20.0

@@ -25,7 +25,7 @@ from dash.background_callback.managers import BaseBackgroundCallbackManager
 from dash.background_callback.managers.diskcache_manager import _make_job_fn
 
 from ui.jobs.line import LOST, Job, Line
-from ui.jobs.store import KEEP, DiskStore, RedisStore, Store, line_cache, new_folder, packed, result_cache
+from ui.jobs.store import KEEP, DiskStore, RedisStore, Store, line_cache, new_folder, packed, result_cache, run_cache
 
 log = logging.getLogger("glassbox")
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,6 +39,7 @@ class InLine(BaseBackgroundCallbackManager):
 
     line: Line
     results: Store
+    runs: Store
     swept = 0.0
 
     def build_cache_key(self, fn: Any, args: Any, cache_args_to_ignore: Any, triggered: Any) -> str:
@@ -52,7 +53,7 @@ class InLine(BaseBackgroundCallbackManager):
         if refused := self.line.join(key, asked["reader"]):
             self.answer(key, {"error": refused})
         else:
-            self.hand_in(key, job_fn, [{"values": asked["values"], "job": key}])
+            self.hand_in(key, job_fn, [{"values": asked["values"], "reader": asked["reader"], "job": key}])
         return key
 
     def get_progress(self, key: str) -> Any:
@@ -130,7 +131,7 @@ class DiskJobs(InLine, DiskcacheManager):
         self.folder, self.pages = folder, pages
         cache = line_cache(folder)
         self.line = LocalLine(DiskStore(cache), slots())
-        self.results = DiskStore(result_cache(folder))
+        self.results, self.runs = DiskStore(result_cache(folder)), DiskStore(run_cache(folder))
         self.processes: list[subprocess.Popen[bytes]] = []
         self._cleaner: threading.Thread | None = None
         DiskcacheManager.__init__(self, cache)
@@ -215,7 +216,8 @@ class DiskJobs(InLine, DiskcacheManager):
             try:
                 self.sweep()
                 self.handle.expire()
-                self.results.cache.expire()  # type: ignore[attr-defined]
+                for kept in (self.results, self.runs):
+                    kept.cache.expire()  # type: ignore[attr-defined]
             except Exception as problem:
                 log.error("cleaning after jobs failed: %s", type(problem).__name__)
                 return
@@ -245,7 +247,7 @@ class CeleryJobs(InLine, CeleryManager):
 
         client = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=2)
         store = RedisStore(client)
-        self.line, self.results = Line(store, None), store
+        self.line, self.results, self.runs = Line(store, None), store, store
         self.client = client
         task_postrun.connect(self._task_ended, weak=False)
         task_failure.connect(self._task_lost, weak=False)

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +20,8 @@ KEEP = 3600
 MOST_BYTES = 4 * 2**20
 """A result larger than this goes to its reader and is not kept."""
 RESULT_BYTES = 32 * 2**20
+RUN_BYTES = 256 * 2**20
+"""Room for what long runs leave on their way: a hundred of the usual size."""
 _PREFIX = "glass-box-jobs-"
 
 
@@ -63,6 +65,25 @@ class DiskStore:
         return self.cache.transact(retry=True)
 
 
+class MemoryStore:
+    """Values in this object alone."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+
+    def get(self, key: str) -> Any:
+        return orjson.loads(self.values[key]) if key in self.values else None
+
+    def set(self, key: str, value: Any, seconds: float) -> None:
+        self.values[key] = packed(value)
+
+    def delete(self, key: str) -> None:
+        self.values.pop(key, None)
+
+    def lock(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
+
 class RedisStore:
     """Values in Redis, for web machines and machines that run jobs."""
 
@@ -102,7 +123,11 @@ def new_folder() -> Path:
 
 def _base() -> Path:
     memory = Path("/dev/shm")
-    roomy = memory.is_dir() and os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 4 * RESULT_BYTES
+    roomy = (
+        memory.is_dir()
+        and os.access(memory, os.W_OK)
+        and shutil.disk_usage(memory).free > 2 * (RESULT_BYTES + RUN_BYTES)
+    )
     return memory if roomy else Path(tempfile.gettempdir())
 
 
@@ -118,9 +143,13 @@ def line_cache(folder: Path) -> Brief:
 
 def result_cache(folder: Path) -> Cache:
     """Finished results, the longest unused going when the room is full."""
-    return Cache(
-        str(folder / "results"),
-        size_limit=RESULT_BYTES,
-        eviction_policy="least-recently-used",
-        disk_min_file_size=2**20,
-    )
+    return _roomy_cache(folder / "results", RESULT_BYTES)
+
+
+def run_cache(folder: Path) -> Cache:
+    """What runs leave on their way, the longest unused going when the room is full."""
+    return _roomy_cache(folder / "runs", RUN_BYTES)
+
+
+def _roomy_cache(folder: Path, room: int) -> Cache:
+    return Cache(str(folder), size_limit=room, eviction_policy="least-recently-used", disk_min_file_size=2**20)

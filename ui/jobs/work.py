@@ -27,6 +27,9 @@ class Long:
     """Control values with which it takes a few seconds at most; the tests run it with these."""
     takes: str = ""
     """What the reader should expect, in words: "about 40 seconds"."""
+    keeps: bool = False
+    """It keeps what it reaches, for its own reader: the function also takes `run` (ui/jobs/runs.py), goes on from what
+    is kept there, and other labs may look at it. Its results are not shared between readers."""
 
 
 class Progress(NamedTuple):
