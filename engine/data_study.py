@@ -21,7 +21,7 @@ from engine.corpora import Corpus
 from engine.gpt import GPT, Parameters, loss
 from engine.training import Plan, Step, train
 
-Windows = Int[Array, "n length"]
+Windows = Int[Array, "_ _"]
 SET = 7
 """The seed of training sets; those of steps and held-out windows are others."""
 

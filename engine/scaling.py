@@ -71,13 +71,13 @@ def tokens_for(compute: Number, n: Number) -> Number:
 class Best:
     """The size and the number of tokens with the lowest loss that a compute budget can buy."""
 
-    compute: float
-    parameters: float
-    tokens: float
+    compute: float | int
+    parameters: float | int
+    tokens: float | int
     loss: float
 
 
-def optimum(compute: float, law: Law = LAWS["hoffmann"]) -> Best:
+def optimum(compute: float | int, law: Law = LAWS["hoffmann"]) -> Best:
     """The minimum of the loss over all n and d with 6 n d = compute, in closed form.
 
     There the two slopes along the curve cancel: α A / N^α = β B / D^β. Source: Hoffmann et al., equation 4.
@@ -88,12 +88,12 @@ def optimum(compute: float, law: Law = LAWS["hoffmann"]) -> Best:
     return Best(compute, n, d, chinchilla_loss(n, d, law))
 
 
-def iso_compute(compute: float, sizes: Float[Array, "n"], law: Law = LAWS["hoffmann"]) -> Float[Array, "n"]:
+def iso_compute(compute: float | int, sizes: Float[Array, "n"], law: Law = LAWS["hoffmann"]) -> Float[Array, "n"]:
     """The loss of each size when all of the compute is spent on it: small models read much, large ones little."""
     return chinchilla_loss(sizes, tokens_for(compute, sizes), law)
 
 
-def numeric_optimum(compute: float, law: Law = LAWS["hoffmann"], low: float = 1e3, high: float = 1e18) -> Best:
+def numeric_optimum(compute: float | int, law: Law = LAWS["hoffmann"], low: float = 1e3, high: float = 1e18) -> Best:
     """The same minimum by looking: golden-section search over log n, which knows nothing of the closed form."""
     left, right = math.log(low), math.log(high)
     share = (math.sqrt(5) - 1) / 2
@@ -116,8 +116,8 @@ class Trained:
     """A published model: its parameters, and the tokens it was trained on, both as its makers say."""
 
     name: str
-    parameters: float
-    tokens: float
+    parameters: float | int
+    tokens: float | int
     source: str
 
     @property
@@ -130,7 +130,7 @@ class Trained:
         return self.tokens / self.parameters
 
 
-def _configured(name: str, tokens: float, source: str) -> Trained:
+def _configured(name: str, tokens: float | int, source: str) -> Trained:
     return Trained(name, CONFIGS[name].parameters, tokens, source)
 
 
@@ -162,7 +162,7 @@ class Cost:
         return self.matrices + self.attention
 
 
-def counted_cost(config: Config, tokens: float, context: int) -> Cost:
+def counted_cost(config: Config, tokens: float | int, context: int) -> Cost:
     """What training on `tokens` tokens in windows of `context` costs: three times the forward pass.
 
     Backward takes two multiplications of the same size for each of forward's, one for the gradient of the input and one
