@@ -10,7 +10,7 @@ et al. 2023, arXiv:2305.16264.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,9 +55,15 @@ def loss_on(gpt: GPT, parameters: Parameters, windows: Windows, most: int = 64) 
     return float(loss(parameters, gpt, some[:, :-1], some[:, 1:]))
 
 
-def compare(gpt: GPT, plan: Plan, sets: Mapping[str, Corpus]) -> Iterator[dict[str, Step]]:
-    """The same training on several training sets side by side: after each step, where each of them stands."""
-    runs = [train(gpt, corpus, plan) for corpus in sets.values()]
+def compare(
+    gpt: GPT, plan: Plan, sets: Mapping[str, Corpus], repeats: int = 1
+) -> Iterator[dict[str, tuple[Step, ...]]]:
+    """The same training on several training sets side by side: after each step, where each of them stands.
+
+    Each is run `repeats` times, with seeds that follow each other: what differs between them is chance.
+    """
+    plans = [replace(plan, seed=plan.seed + i) for i in range(repeats)]
+    runs = [zip(*(train(gpt, corpus, one) for one in plans), strict=True) for corpus in sets.values()]
     for steps in zip(*runs, strict=True):
         yield dict(zip(sets, steps, strict=True))
 
@@ -68,21 +74,34 @@ def epochs(plan: Plan, windows: int) -> float:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Loss, in nats a token, on windows that a model was trained on and on others, and how often it saw the former."""
+class Report:
+    """What finished runs on one training set have learned, in nats a token: one entry for each repeat."""
 
     name: str
-    held_out: float
-    copied: float
-    single: float
-    looks_copied: float  # how often each of the copied windows came, on average
-    looks_single: float
+    held_out: tuple[float, ...]
+    copied: tuple[float, ...]  # on the windows that were copied
+    single: tuple[float, ...]  # on the others of the set
+    looks: tuple[float, float]  # how often each copied window came in a run, on average, and each other
+
+    @property
+    def mean(self) -> float:
+        """Of the held-out loss."""
+        return float(np.mean(self.held_out))
 
 
-def seen(name: str, gpt: GPT, plan: Plan, last: Step, share: float, copies: int, windows: Windows) -> Seen:
-    """What a finished run has learned of the copied windows, of the others and of the language."""
+def report(
+    name: str, gpt: GPT, plan: Plan, last: Sequence[Step], windows: Windows, share: float, copies: int
+) -> Report:
+    """What the runs have learned of the copied windows, of the others of their set, and of the language."""
     everything, copied, single = with_copies(windows, share, copies)
-    each, parameters = epochs(plan, len(everything)), last.checkpoint.parameters
-    assert last.validation is not None
-    on = [loss_on(gpt, parameters, part) for part in (copied, single)]
-    return Seen(name, last.validation, on[0], on[1], copies * each, each)
+    each = epochs(plan, len(everything))
+    on = [tuple(loss_on(gpt, run.checkpoint.parameters, part) for run in last) for part in (copied, single)]
+    return Report(name, held_out(last), on[0], on[1], (copies * each, each))
+
+
+def held_out(last: Sequence[Step]) -> tuple[float, ...]:
+    """The held-out losses of runs that have just looked."""
+    found = tuple(step.validation for step in last if step.validation is not None)
+    if len(found) < len(last):
+        raise ValueError("These runs have not looked at the held-out windows after this step.")
+    return found

@@ -37,6 +37,7 @@ class Setting:
     share: float = 0.5  # of all pairs, trained on
     width: int = 64
     heads: int = 1
+    hidden: int | None = None  # feed-forward width
     learning_rate: float | int = 5e-3
     weight_decay: float | int = 1.0
     warmup: int = 10
@@ -53,7 +54,7 @@ class Setting:
     @property
     def gpt(self) -> GPT:
         """One block; a token for each number, and one for the equals sign."""
-        return GPT(self.modulus + 1, layers=1, width=self.width, heads=self.heads, context=3)
+        return GPT(self.modulus + 1, layers=1, width=self.width, heads=self.heads, hidden=self.hidden, context=3)
 
     def optimizer(self) -> AdamW:
         return AdamW(self.learning_rate, self.betas, weight_decay=self.weight_decay)

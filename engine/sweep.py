@@ -39,15 +39,15 @@ class Entrant:
         return float(training_flops(self.gpt.parameter_count, self.tokens))
 
 
-def widths(corpus: Corpus, sizes: Sequence[int], plan: Plan, layers: int = 2, context: int = 32) -> list[Entrant]:
-    """The same training for models of different width."""
+def widths(corpus: Corpus, sizes: Sequence[int], plan: Plan, context: int = 32) -> list[Entrant]:
+    """The same training for models of one block and different width."""
     count = len(corpus.vocabulary)
-    return [Entrant(f"width {w}", GPT(count, layers, w, heads=2, context=context), plan) for w in sizes]
+    return [Entrant(f"width {w}", GPT(count, 1, w, heads=4, context=context), plan) for w in sizes]
 
 
 def rates(corpus: Corpus, tried: Sequence[float], plan: Plan, width: int = 32, context: int = 32) -> list[Entrant]:
     """The same model with different learning rates."""
-    gpt = GPT(len(corpus.vocabulary), layers=2, width=width, heads=2, context=context)
+    gpt = GPT(len(corpus.vocabulary), layers=1, width=width, heads=4, context=context)
     return [Entrant(f"rate {rate:g}", gpt, replace(plan, learning_rate=rate)) for rate in tried]
 
 

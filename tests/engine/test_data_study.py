@@ -1,10 +1,12 @@
 """Training sets: windows that are copied, repeated or fresh."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from engine.corpora import corpus
-from engine.data_study import compare, epochs, limited, loss_on, seen, windows_of, with_copies
+from engine.data_study import compare, epochs, held_out, limited, loss_on, report, windows_of, with_copies
 from engine.training import GPT, Plan, train
 
 C = corpus("grammar")
@@ -36,27 +38,33 @@ def test_copies_are_counted():
 def test_runs_side_by_side_are_runs():
     plan = Plan(steps=4, batch=2, warmup=1, evaluate_every=4, held_out=2)
     small = limited(C, windows_of(C, 3, 12))
-    together = list(compare(GPT_, plan, {"fresh": C, "few": small}))
-    assert [step["few"].loss for step in together] == [step.loss for step in train(GPT_, small, plan)]
-    assert [step["fresh"].loss for step in together] == [step.loss for step in train(GPT_, C, plan)]
+    together = list(compare(GPT_, plan, {"fresh": C, "few": small}, repeats=2))
+    for i in range(2):
+        one = dataclasses.replace(plan, seed=i)
+        assert [step["few"][i].loss for step in together] == [step.loss for step in train(GPT_, small, one)]
+        assert [step["fresh"][i].loss for step in together] == [step.loss for step in train(GPT_, C, one)]
     assert epochs(plan, 4) == 2
+    with pytest.raises(ValueError, match="have not looked"):
+        held_out(together[1]["few"])
 
 
 def test_a_few_windows_seen_often_are_learned_by_heart():
     plan = Plan(steps=150, batch=8, warmup=10, learning_rate=1e-2, evaluate_every=150, held_out=32)
     few, many = windows_of(C, 8, 12), windows_of(C, 400, 12)
     last = list(compare(GPT_, plan, {"few": limited(C, few), "many": limited(C, many)}))[-1]
-    assert loss_on(GPT_, last["few"].checkpoint.parameters, few) < last["few"].validation - 0.3
-    assert last["many"].validation < last["few"].validation - 0.1
+    by_heart = loss_on(GPT_, last["few"][0].checkpoint.parameters, few)
+    assert by_heart < held_out(last["few"])[0] - 0.3
+    assert held_out(last["many"])[0] < held_out(last["few"])[0] - 0.1
 
 
-def test_the_report_of_a_run():
+def test_the_report_of_runs():
     plan = Plan(steps=4, batch=5, warmup=1, evaluate_every=4, held_out=2)
     windows = windows_of(C, 10, 12)
-    everything, copied, _ = with_copies(windows, 0.2, 6)
-    last = list(train(GPT_, limited(C, everything), plan))[-1]
-    found = seen("copies", GPT_, plan, last, 0.2, 6, windows)
-    assert found.looks_single == 1
-    assert found.looks_copied == 6
-    assert found.held_out == last.validation
-    assert found.copied == loss_on(GPT_, last.checkpoint.parameters, copied)
+    everything, copied, single = with_copies(windows, 0.2, 6)
+    last = list(compare(GPT_, plan, {"copies": limited(C, everything)}, repeats=2))[-1]["copies"]
+    found = report("copies", GPT_, plan, last, windows, 0.2, 6)
+    assert found.looks == (6, 1)
+    assert found.held_out == tuple(step.validation for step in last)
+    assert found.mean == pytest.approx(np.mean(found.held_out))
+    assert found.copied[1] == loss_on(GPT_, last[1].checkpoint.parameters, copied)
+    assert found.single[0] == loss_on(GPT_, last[0].checkpoint.parameters, single)

@@ -12,7 +12,7 @@ PLAN = Plan(steps=6, batch=2, warmup=2, evaluate_every=3, held_out=2)
 
 def test_side_by_side_is_the_same_as_one_after_the_other():
     c = corpus("grammar")
-    entrants = widths(c, (8, 16), PLAN, layers=1, context=8)
+    entrants = widths(c, (8, 16), PLAN, context=8)
     together = list(side_by_side(c, entrants))
     for i, one in enumerate(entrants):
         alone = list(train(one.gpt, c, one.plan))
