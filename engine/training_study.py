@@ -175,12 +175,13 @@ def read(gpt: GPT, parameters: Parameters, ids: Sequence[int]) -> Reading:
 
 
 def looks_back(attention: Float[Array, "layers heads T T"]) -> Float[Array, "layers heads"]:
-    """How much weight each head puts, on average, on tokens that are neither the first, nor the last two before it."""
+    """How sharply each head points further back: the largest weight that each token puts on one that is neither the
+    first of the text, nor itself, nor the one before; averaged over all tokens that could."""
     tokens = attention.shape[-1]
     query, key = np.arange(tokens)[:, None], np.arange(tokens)
     far = (key >= 1) & (key <= query - 2)
     rows = max(int(np.sum(np.any(far, axis=1))), 1)
-    return np.sum(attention * far, axis=(-2, -1)) / rows
+    return np.sum(np.max(attention * far, axis=-1), axis=-1) / rows
 
 
 def continued(
@@ -235,7 +236,11 @@ def excess(gpt: GPT, parameters: Parameters, inputs: Int[Array, "B T"], targets:
 
 def grammatical(corpus: Corpus, ids: Sequence[int]) -> tuple[int, int]:
     """Of the whole sentences in a text of the grammar: how many are possible in it, and how many there are."""
-    rules, sentences = grammar(), " ".join(corpus.decode(list(ids)).split()).split(f" {STOP}")[:-1]
-    texts = [[*sentence.split(), STOP] for sentence in sentences]
-    rows = [np.array([[rules.vocabulary.index(word) for word in text]]) for text in texts]
-    return sum(bool(np.all(np.isfinite(rules.surprisal(row)))) for row in rows), len(rows)
+    rules, sentences, now = grammar(), [], []
+    for i in ids:
+        now.append(i)
+        if corpus.vocabulary[i] == STOP:
+            sentences.append(now)
+            now = []
+    whole = [np.array([sentence]) for sentence in sentences if len(sentence) > 1]  # a text may begin with a full stop
+    return sum(bool(np.all(np.isfinite(rules.surprisal(one)))) for one in whole), len(whole)

@@ -84,7 +84,7 @@ def compare(python: str, threads: int, rounds: int) -> None:
 
 
 def default_run() -> None:
-    """Seconds (of the clock, and of this process alone) until validation is within 0.1 nats of the floor, and to the end."""
+    """Seconds (of the clock, and of this process) until validation is within 0.1 nats of the floor, and to the end."""
     from engine.corpora import corpus
     from engine.training import GPT, Plan, train
 
@@ -101,8 +101,9 @@ def default_run() -> None:
         last = step.number == plan.steps
         if last or (not near and step.validation < floor + 0.1):
             near = True
-            print(f"step {step.number}: validation {step.validation:.4f}, {step.validation - floor:.4f} above the floor, "
-                  f"{time.perf_counter() - clock:.1f} s ({time.process_time() - own:.1f} s of processor time)")  # fmt: skip
+            above, seconds = step.validation - floor, time.perf_counter() - clock
+            print(f"step {step.number}: validation {step.validation:.4f}, {above:.4f} above the floor, after")
+            print(f"    {seconds:.1f} s of the clock, {time.process_time() - own:.1f} s of processor time")
 
 
 if __name__ == "__main__":

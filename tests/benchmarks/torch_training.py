@@ -1,4 +1,4 @@
-"""PyTorch's side of bench_training.py: waits for a line on standard input, takes training steps, answers with seconds."""
+"""PyTorch's side of bench_training.py: for each line on standard input it takes training steps, and says how long."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from engine.activation import relu
 from ui.chapter import Chapter
 from ui.controls import Choice, Slider, Text
 from ui.figures import readouts
+from ui.jobs.runs import Run
 from ui.jobs.work import Long, Progress, Steps
 from ui.lab import ReaderError
 
@@ -112,6 +113,42 @@ def echo(text: str) -> Steps:
     for number, _ in enumerate(words):
         yield Progress(number / len(words), f"word {number + 1}")
     return readouts([("Words", text)]), f"{len(words)} words.", "", {"words": np.array(words)}
+
+
+@chapter.lab(
+    "tally",
+    title="Count, and remember how far it was",
+    controls=[Slider("to", "Count to", 5, 1, 1000), Slider("pause", "Pause", 0.1, 0.0, 2.0, 0.05)],
+    runs=[relu],
+    snippet="import numpy as np\n\nnumbers = np.arange(1, {to} + 1)",
+    provenance="A test",
+    long=Long(seconds=60, keeps=True, quick={"to": 3, "pause": 0.0}),
+)
+def tally(to: float, pause: float, run: Run) -> Steps:
+    kept = run.load("last")
+    begun = int(kept["number"]) if kept else 0
+    for number in range(begun + 1, int(to) + 1):
+        run.keep("last", {"number": np.array(number)})
+        run.note(begun=begun)
+        yield Progress(number / to, f"number {number} of {to:.0f}", counted(number))
+        pass_time(pause, busy=False)
+    return counted(int(to))
+
+
+@chapter.lab(
+    "recall",
+    title="How far it was",
+    runs=[relu],
+    snippet="number = 0",
+    provenance="A test",
+    follows="tally",
+)
+def recall(run: Run | None) -> Any:
+    kept = run.load("last") if run is not None else None
+    number = int(kept["number"]) if kept else 0
+    begun = run.noted().get("begun", 0) if run is not None else 0
+    data = {"number": np.array(number)}
+    return readouts([("Number", str(number))]), f"It was at {number}, and had begun after {begun}.", "", data
 
 
 register_page(__name__, path=chapter.entry.path, title=chapter.entry.title, layout=chapter.layout)

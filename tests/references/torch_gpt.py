@@ -41,7 +41,7 @@ class TorchGPT(torch.nn.Module):
         return F.linear(self.norm(x, "final_norm"), self.p["embedding"])
 
     def attention(self, n: torch.Tensor, blk: str, d: int, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-        """Plain products and a softmax, as the engine does it: faster on a processor at this size than the fused one."""
+        """Plain products and a softmax, as in the engine; the fused one is no faster on a processor at this size."""
         batch, tokens, _ = n.shape
         q, k, v = (
             F.linear(n, self.p[blk + w]).view(batch, tokens, -1, d).transpose(1, 2) for w in ("w_q", "w_k", "w_v")

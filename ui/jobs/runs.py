@@ -43,14 +43,15 @@ class Run:
         self.store.set(f"run-{self.token}", self.noted() | facts, KEEP)
 
     def keep(self, part: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keep arrays under a name; a part that is there already is replaced. Raises ValueError for too many of them."""
+        """Keep arrays under a name, in place of those that are there. Raises ValueError for too many of them."""
         parts = self.noted().get("parts", [])
-        if sum(array.nbytes for array in arrays.values()) > MOST_ARRAYS or len(parts) >= MOST_PARTS:
+        known = part in parts
+        if sum(array.nbytes for array in arrays.values()) > MOST_ARRAYS or len(parts) - known >= MOST_PARTS:
             raise ValueError("This run has more to keep than there is room for.")
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **dict(arrays))
         self.store.set(f"run-{self.token}-{part}", base64.b64encode(buffer.getvalue()).decode(), KEEP)
-        if part not in parts:
+        if not known:
             self.note(parts=[*parts, part])
 
     def load(self, part: str) -> dict[str, np.ndarray] | None:
@@ -60,6 +61,11 @@ class Run:
             return None
         with np.load(io.BytesIO(base64.b64decode(found)), allow_pickle=False) as stored:
             return dict(stored)
+
+    def drop(self, part: str) -> None:
+        """Keep that part no longer."""
+        self.note(parts=[name for name in self.noted().get("parts", []) if name != part])
+        self.store.delete(f"run-{self.token}-{part}")
 
     def forget(self) -> None:
         for part in self.noted().get("parts", []):
