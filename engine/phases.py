@@ -47,8 +47,10 @@ def detect_phases(curves: Curves) -> list[Phase]:
     last = int(curves.steps[-1])
     memorised = _first(curves.steps, curves.training >= MEMORISED)
     below = np.flatnonzero(curves.validation < LEAVES)
-    leaves = last if len(below) and below[-1] == len(curves.steps) - 1 else int(
-        curves.steps[below[-1] + 1] if len(below) else curves.steps[0]
+    leaves = (
+        last
+        if len(below) and below[-1] == len(curves.steps) - 1
+        else int(curves.steps[below[-1] + 1] if len(below) else curves.steps[0])
     )
     done = _first(curves.steps, curves.validation >= GENERALISED)
     ends = [memorised, max(memorised, leaves), max(memorised, done), last]

@@ -22,7 +22,7 @@ from engine.modular_addition import Look, Setting, circle, on_plane, spectrum
 from engine.phases import Curves, Phase, detect_phases
 
 FILE = Path(__file__).resolve().parents[1] / "data" / "modular_addition.npz"
-SETTING = Setting(modulus=37, share=0.5, width=64, heads=1, learning_rate=5e-3, weight_decay=1.0, steps=4000, seed=0)
+SETTING = Setting(modulus=53, share=0.4, width=24, hidden=128, learning_rate=7e-3, weight_decay=1.0, steps=3000, seed=0)
 EVERY, KEEP = 10, 50
 """Steps between two looks, and between two tables that are kept."""
 

@@ -28,7 +28,8 @@ from engine.scaling import chinchilla_loss
 from engine.weights import keep_freed_memory
 
 __all__ = [
-    "GPT", "Checkpoint", "Plan", "Step", "batch_step", "chinchilla_loss", "clipped", "corpora", "detect_phases", "loss", "train",
+    "GPT", "Checkpoint", "Plan", "Step", "batch_step", "chinchilla_loss", "clipped", "corpora",
+    "detect_phases", "loss", "train",
 ]  # fmt: skip
 
 

@@ -94,7 +94,9 @@ def epochs_compared(steps: str, seed: int) -> Steps:
         at = now[FRESH][0].number
         looked = now[FRESH][0].validation is not None
         seen = [*seen, now] if looked else seen
-        yield Progress(at / plan.steps, f"Step {at} of {plan.steps}", epochs_shown(corpus, plan, seen) if looked else None)
+        yield Progress(
+            at / plan.steps, f"Step {at} of {plan.steps}", epochs_shown(corpus, plan, seen) if looked and at else None
+        )
     return epochs_shown(corpus, plan, seen)
 
 
@@ -164,7 +166,9 @@ COPIES = (1, 10, 100, 1000)
     "duplicates",
     title="A few texts, copied",
     controls=[
-        Choice("share", "Copied", "0.01", {"0.005": "10 of 2,000 windows", "0.01": "20 of 2,000", "0.05": "100 of 2,000"}),
+        Choice(
+            "share", "Copied", "0.01", {"0.005": "10 of 2,000 windows", "0.01": "20 windows", "0.05": "100 windows"}
+        ),
         Choice("steps", "Steps", "400", {"200": "200", "400": "400"}),
         Slider("seed", "Seed", 0, 0, 9),
     ],
@@ -224,13 +228,13 @@ def duplicates_shown(
             log_y=True,
         ),
         table(
-            ["copied windows stand there", "seen", "others seen", "loss on copied", "on others", "held out", "each run"],
+            ["copied windows stand there", "seen", "others seen", "copied", "others", "held out", "each run"],
             [
                 [times(r.name), f"{r.looks[0]:.3g} ×", f"{r.looks[1]:.2g} ×", f"{np.mean(r.copied):.3f}",
                  f"{np.mean(r.single):.3f}", f"{r.mean:.3f}", spread(r.held_out)]
                 for r in found
             ],
-            title=f"After {at[-1]} steps (nats a word)",
+            title=f"Loss after {at[-1]} steps (nats a word)",
         ),
     )  # fmt: skip
     clean, worst = found[0], found[-1]
@@ -238,8 +242,8 @@ def duplicates_shown(
     change = worst.mean - clean.mean
     share_of_draws = worst.looks[0] * round(share * UNIQUE) / (at[-1] * plan.batch)
     text = (
-        f"At 1,000 copies, {share_of_draws:.0%} of all that the model reads is those {round(share * UNIQUE)} windows. It "
-        f"loses {np.mean(worst.copied):.2f} on them and {worst.mean:.2f} on new text. Removing the copies, with "
+        f"At 1,000 copies, {share_of_draws:.0%} of all that the model reads is those {round(share * UNIQUE)} windows. "
+        f"It loses {np.mean(worst.copied):.2f} on them and {worst.mean:.2f} on new text. Removing the copies, with "
         f"as many steps, brings the loss on new text "
         + (
             f"down to {{{{clean|{clean.mean:.2f}}}}}"
@@ -346,7 +350,7 @@ def phase_table(phases: list[phase_rules.Phase], now: int | None = None) -> dict
     presets=[
         Preset("Not trained", {"step": 0}, "Numbers are scattered at random."),
         Preset("By heart", {"step": 100}, "All training sums are right already. And the others?"),
-        Preset("The end", {"step": recorded.SETTING.steps}, "Follow the line: from where to where does each number go?"),
+        Preset("The end", {"step": recorded.SETTING.steps}, "Follow the line: what is a number's neighbour?"),
     ],
     height=900,
 )
@@ -490,7 +494,7 @@ def grown_words(setting: Setting, curves: phase_rules.Curves) -> str:
         int(steps[np.argmax(values >= limit)]) if np.any(values >= limit) else None
         for values, limit in ((curves.training, 0.99), (curves.validation, 0.95))
     )
-    now = f"After {steps[-1]:,} steps it has {ends[0]:.0%} of the sums it trains on right, and {ends[1]:.0%} of the others."
+    now = f"After {steps[-1]:,} steps {ends[0]:.0%} of the training sums are right, and {ends[1]:.0%} of the others."
     if perfect is None:
         return f"{now} It has not even learned the training sums by heart yet."
     if general is None:
@@ -498,12 +502,9 @@ def grown_words(setting: Setting, curves: phase_rules.Curves) -> str:
             f"{now} It knew 99 % of the training sums after {perfect:,} steps and has not found the rule since, in "
             f"{steps[-1] - perfect:,} more. Nobody can tell from these curves whether it would."
         )
-    if general < 2 * max(perfect, 10):
-        return f"{now} 99 % of the training sums took {perfect:,} steps, 95 % of the others {general:,}: no delay to speak of."
-    return (
-        f"{now} 99 % of the training sums took {perfect:,} steps, 95 % of the others {general:,}: "
-        f"{general / max(perfect, 10):.0f} times as many."
-    )
+    late = general >= 2 * max(perfect, 10)
+    verdict = f"{general / max(perfect, 10):.0f} times as many" if late else "no delay to speak of"
+    return f"{now} 99 % of the training sums took {perfect:,} steps, 95 % of the others {general:,}: {verdict}."
 
 
 # --- a sweep ---------------------------------------------------------------------------------------------------------
@@ -559,7 +560,7 @@ def swept_corpus(corpus: str, text: str) -> Corpus:
     provenance="Five or six small models trained live by the engine",
     presets=[
         Preset("Learning rates", {"kind": "rate"}, "Predict: which of six rates from 0.0001 to 0.1 ends lowest?"),
-        Preset("Your own text", {"corpus": "own"}, "A short text. Do larger models still end lower on its held-out end?"),
+        Preset("Your own text", {"corpus": "own"}, "A short text. Do larger models still do better?"),
         Preset("Twice as long", {"steps": "600"}, "Does the exponent stay the same? A law would."),
     ],
     height=120,
@@ -595,23 +596,33 @@ def sweep_shown(corpus: Corpus, entrants: list[sweep.Entrant], seen: list[tuple[
         tensors=["grad", "ffn", "q", "attn", "logits", "v"],
     )
     law = sweep.power_law(sizes, final, floor) if by_width and np.all(final > floor) else None
-    second = law_picture(sizes, final, law) if law else rates_picture(entrants, final)
+    rates = np.array([one.plan.learning_rate for one in entrants])
+    x, x_label = (sizes, "parameters") if by_width else (rates, "learning rate")
+    second = law_picture(sizes, final, law) if law else final_picture(x, final, x_label)
+    columns = ["model", "parameters", "operations (6ND)", "held out", *(["by the law", "off the law"] if law else [])]
+    fitted = [fit_cells(law, sizes, i) if law else [] for i in range(len(entrants))]
     rows = [
-        [one.name, f"{one.gpt.parameter_count:,}", f"{one.compute:.2e}", f"{final[i]:.3f}",
-         *([f"{float(law(sizes[i])):.3f}", f"{100 * (math.exp(law.residuals[i]) - 1):+.1f} %".replace("-", MINUS)] if law else [])]
+        [one.name, f"{one.gpt.parameter_count:,}", power(one.compute), f"{final[i]:.3f}", *fitted[i]]
         for i, one in enumerate(entrants)
-    ]  # fmt: skip
-    columns = ["model", "parameters", "operations (6ND)", "held out", *(["law", "above the floor, against the law"] if law else [])]
+    ]
     picture = stack(row(curves, second), table(columns, rows, title=f"After {at[-1]} steps"))
-    text, formula = law_words(law, final, floor, at[-1]) if law else rate_words(entrants, final)
+    text, formula = law_words(law, final, floor, at[-1]) if law else best_words(x, final, x_label)
     return picture, text, formula, {"final": final, "parameters": sizes}
+
+
+def fit_cells(law: sweep.PowerLaw, sizes: Any, i: int) -> list[str]:
+    """What the law says of a model, and how far the model's loss above the floor is off that."""
+    return [
+        f"{float(law(sizes[i])):.3f}",
+        f"{100 * (math.exp(law.residuals[i]) - 1):+.1f} %".replace("-", MINUS),
+    ]
 
 
 def law_picture(sizes: Any, final: Any, law: sweep.PowerLaw) -> dict[str, Any]:
     line = np.geomspace(sizes[0], sizes[-1], 20)
     return curve(
         [("fitted law", line, law(line) - law.floor), ("models", sizes, final - law.floor)],
-        title="Loss above the floor against size, both logarithmic" if law.floor else "Loss against size, both logarithmic",
+        title=f"Loss{' above the floor' if law.floor else ''} against size, both logarithmic",
         x_label="parameters",
         y_label="nats a token",
         tensors=["resid", "logits"],
@@ -621,11 +632,12 @@ def law_picture(sizes: Any, final: Any, law: sweep.PowerLaw) -> dict[str, Any]:
     )
 
 
-def rates_picture(entrants: list[sweep.Entrant], final: Any) -> dict[str, Any]:
+def final_picture(x: Any, final: Any, x_label: str) -> dict[str, Any]:
+    """Final losses without a law."""
     return curve(
-        [("models", [one.plan.learning_rate for one in entrants], final)],
-        title="Held-out loss against learning rate" if len(set(one.plan.learning_rate for one in entrants)) > 1 else "",
-        x_label="learning rate",
+        [("models", x, final)],
+        title=f"Held-out loss against {x_label}",
+        x_label=x_label,
         y_label="nats a token",
         tensors=["logits"],
         log_x=True,
@@ -652,21 +664,17 @@ def law_words(law: sweep.PowerLaw, final: Any, floor: float, step: int) -> tuple
     return text, rf"L(N) = {start}{number(law.factor, 3)} \cdot N^{{{number(-law.exponent, 3)}}}"
 
 
-def rate_words(entrants: list[sweep.Entrant], final: Any) -> tuple[str, str]:
+def best_words(x: Any, final: Any, x_label: str) -> tuple[str, str]:
     best = int(np.nanargmin(final))
-    rate = entrants[best].plan.learning_rate
-    inside = 0 < best < len(entrants) - 1
-    text = (
-        f"The lowest held-out loss, {final[best]:.3f}, belongs to a learning rate of {rate:g}. "
-        + (
-            f"Smaller ones have not come as far in this time ({final[0]:.2f} at {entrants[0].plan.learning_rate:g}), larger "
-            f"ones step too far ({final[-1]:.2f} at {entrants[-1].plan.learning_rate:g}). "
-            if inside
-            else "It is at the edge of what was tried, so the best may lie beyond. "
+    text = f"The lowest held-out loss, {final[best]:.3f}, is at {x_label} {x[best]:,g}. "
+    if 0 < best < len(x) - 1:
+        text += (
+            f"To both sides it is higher: {final[0]:.2f} at {x[0]:,g}, {final[-1]:.2f} at {x[-1]:,g}. A curve that "
+            "turns round is no power law, and none is fitted."
         )
-        + "A curve that turns round is no power law, and none is fitted."
-    )
-    return text, rf"\min_\eta L(\eta) = {number(float(final[best]))} \quad \text{{at }} \eta = {number(rate, 2)}"
+    else:
+        text += "That is at the edge of what was tried, so the best may lie beyond. No law is fitted."
+    return text, rf"\min L = {number(float(final[best]))} \quad \text{{at }} {number(float(x[best]), 4)}"
 
 
 def minus(value: float, digits: int) -> str:
@@ -676,7 +684,7 @@ def minus(value: float, digits: int) -> str:
 # --- scaling ---------------------------------------------------------------------------------------------------------
 
 COUNTED = [name for name in CONFIGS if name not in ("Mixtral 8x7B",)]
-CHIPS = {"a100": ("an A100", 312e12), "h100": ("an H100", 989e12)}
+H100 = 989e12  # operations a second in 16 bits, by NVIDIA's data sheet
 BUSY = 0.4  # of a chip's peak that good training reaches
 
 
@@ -686,6 +694,11 @@ def big(value: float) -> str:
         if value >= 0.9995 * size:
             return f"{value / size:,.3g}{word}" if value < 1000 * size else f"{value / size:,.0f}{word}"
     return f"{value:,.0f}"
+
+
+def plain(value: float) -> str:
+    """Three digits, and never a power of ten: 1.86, 93.5, 14,868."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def power(value: float) -> str:
@@ -716,15 +729,17 @@ def power(value: float) -> str:
     presets=[
         Preset("A short context", {"context": 7}, "Almost all of the work is multiplying with weights."),
         Preset("A long one", {"context": 15}, "Scores have no parameters, so 6ND does not see them."),
-        Preset("A big model", {"model": "Llama 3.1 70B", "context": 13, "billions": 13.2}, "The rule is at its best here."),
+        Preset(
+            "A big model", {"model": "Llama 3.1 70B", "context": 13, "billions": 13.2}, "Where does the rule do well?"
+        ),
     ],
     height=420,
 )
 def cost(model: str, billions: float, context: int) -> tuple[Any, ...]:
     config, tokens, length = CONFIGS[model], 10.0**billions, 2 ** int(context)
     found = scaling.counted_cost(config, tokens, length)
-    chip, peak = CHIPS["h100"]
-    seconds = found.counted / (peak * BUSY)
+    parts = [found.rule, found.counted, found.matrices, found.attention]
+    seconds = found.counted / (H100 * BUSY)
     picture = stack(
         readouts(
             [
@@ -732,21 +747,21 @@ def cost(model: str, billions: float, context: int) -> tuple[Any, ...]:
                 ("tokens", big(tokens)),
                 ("6ND, operations", power(found.rule)),
                 ("counted", power(found.counted)),
-                (f"{chip} at {BUSY:.0%} of its peak", duration(seconds)),
+                (f"one H100 at {BUSY:.0%} of its peak", duration(seconds)),
             ]
         ),
         bars(
             ["6ND", "counted", "… multiplying with weights", "… attention's scores and mixes"],
-            np.array([found.rule, found.counted, found.matrices, found.attention]) / found.counted,
+            np.array(parts) / found.counted,
             title="The rule, and what is counted matrix by matrix (counted = 1)",
             tensor="resid",
-            texts=[f"{part / found.counted:.2f}" for part in (found.rule, found.counted, found.matrices, found.attention)],
+            texts=[f"{part / found.counted:.2f}" for part in parts],
         ),
     )
     off = found.rule / found.counted - 1
     text = (
-        f"{big(config.parameters)} parameters and {big(tokens)} tokens: {{{{rule|{power(found.rule)}}}}} operations by the "
-        f"rule, {power(found.counted)} counted, so the rule is "
+        f"{big(config.parameters)} parameters and {big(tokens)} tokens: {{{{rule|{power(found.rule)}}}}} operations by "
+        f"the rule, {power(found.counted)} counted, so the rule is "
         + ("right within a hundredth" if abs(off) < 0.01 else f"{abs(off):.0%} too {'high' if off > 0 else 'low'}")
         + f". In windows of {length:,} tokens, {found.attention / found.counted:.1%} of the work is attention's scores "
         "and mixes, which have no parameters."
@@ -797,8 +812,8 @@ def iso_curve(log_compute: float, law: str) -> tuple[np.ndarray, np.ndarray]:
     """,
     provenance="Published constants, computed live; what the formula says, not a run of ours",
     presets=[
-        Preset("Chinchilla's budget", {"budget": 23.8, "ratio": 0}, "The 280 billion parameters of Gopher were too many."),
-        Preset("Ten times too small", {"ratio": -1}, "Ten times fewer parameters, ten times more tokens. How much worse?"),
+        Preset("Chinchilla's budget", {"budget": 23.8, "ratio": 0}, "Gopher spent it on 280 billion parameters."),
+        Preset("Ten times too small", {"ratio": -1}, "Ten times more tokens instead. How much worse?"),
         Preset("Ten times too large", {"ratio": 1}, "The other way round it costs more."),
         Preset("Other constants", {"law": "besiroglu", "budget": 23.8, "ratio": 0}, "The same data, fitted again."),
     ],
@@ -830,7 +845,7 @@ def compute(budget: float, ratio: float, law: str) -> tuple[Any, ...]:
             [
                 ("best size", big(best.parameters)),
                 ("its tokens", big(best.tokens)),
-                ("tokens for each parameter", f"{best.tokens / best.parameters:,.3g}"),
+                ("tokens for each parameter", plain(best.tokens / best.parameters)),
                 ("its loss", f"{best.loss:.3f}"),
                 ("your size", big(size)),
                 ("its tokens", big(tokens)),
@@ -840,7 +855,7 @@ def compute(budget: float, ratio: float, law: str) -> tuple[Any, ...]:
     )
     text = (
         f"With {power(total)} operations the formula is lowest at {{{{size|{big(best.parameters)}}}}} parameters and "
-        f"{big(best.tokens)} tokens, {best.tokens / best.parameters:,.3g} for each. "
+        f"{big(best.tokens)} tokens, {plain(best.tokens / best.parameters)} for each. "
         + (
             "That is where the marker is."
             if ratio == 0
@@ -877,7 +892,11 @@ def compute(budget: float, ratio: float, law: str) -> tuple[Any, ...]:
     provenance="Published sizes and token counts; losses by the formula, not measured",
     presets=[
         Preset("Before Chinchilla", {"model": "GPT-3"}, "Too large for its 300 billion tokens."),
-        Preset("Chinchilla", {"model": "Chinchilla"}, "20 tokens for each parameter. Which constants agree that this is best?"),
+        Preset(
+            "Chinchilla",
+            {"model": "Chinchilla"},
+            "20 tokens for each parameter. Which constants agree?",
+        ),
         Preset("Today", {"model": "Llama 3.1 8B"}, "Far to the other side, and on purpose."),
     ],
     height=520,
@@ -904,9 +923,9 @@ def models(model: str, law: str) -> tuple[Any, ...]:
             marker=(one.parameters, one.tokens),
         ),
         table(
-            ["model", "parameters", "tokens", "per parameter", "operations", "best size for that", "loss", "at best size"],
+            ["model", "parameters", "tokens", "per parameter", "operations", "best size", "loss", "at best size"],
             [
-                [m.name, big(m.parameters), big(m.tokens), f"{m.per_parameter:,.3g}", power(m.compute),
+                [m.name, big(m.parameters), big(m.tokens), plain(m.per_parameter), power(m.compute),
                  big(scaling.optimum(m.compute, chosen).parameters),
                  f"{float(scaling.chinchilla_loss(m.parameters, m.tokens, chosen)):.3f}",
                  f"{scaling.optimum(m.compute, chosen).loss:.3f}"]
@@ -918,17 +937,17 @@ def models(model: str, law: str) -> tuple[Any, ...]:
     )  # fmt: skip
     factor = one.parameters / best.parameters
     text = (
-        f"{model} read {big(one.tokens)} tokens, {{{{ratio|{one.per_parameter:,.3g}}}}} for each parameter. For the same "
-        f"arithmetic the formula's best is a model of {big(best.parameters)} parameters, "
+        f"{model} read {big(one.tokens)} tokens, {{{{ratio|{plain(one.per_parameter)}}}}} for each parameter. For the "
+        f"same arithmetic the formula's best is a model of {big(best.parameters)} parameters, "
         + (
             "about its own size."
             if 0.8 < factor < 1.25
-            else f"{max(factor, 1 / factor):,.3g} times {'smaller' if factor > 1 else 'larger'}, and a loss "
+            else f"{plain(max(factor, 1 / factor))} times {'smaller' if factor > 1 else 'larger'}, and a loss "
             f"{loss - best.loss:.3f} lower."
         )
         + (
-            f" But whoever uses it pays for every token that it writes, and the larger one would cost {1 / factor:,.3g} "
-            "times as much each time."
+            " But whoever uses it pays for every token that it writes, and the larger one would cost "
+            f"{plain(1 / factor)} times as much each time."
             if factor < 0.8
             else ""
         )

@@ -1,5 +1,7 @@
 """Phases by the stated rule, on curves made for it."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,10 @@ from engine.training import detect_phases as exported
 
 def found(training, validation, every=10):
     steps = np.arange(len(training)) * every
-    return [(p.name, p.start, p.end) for p in detect_phases(Curves(steps, np.array(training, float), np.array(validation, float)))]
+    return [
+        (p.name, p.start, p.end)
+        for p in detect_phases(Curves(steps, np.array(training, float), np.array(validation, float)))
+    ]
 
 
 def test_late_generalisation():
@@ -46,4 +51,4 @@ def test_the_phases_follow_each_other_without_a_gap(seed):
     phases = found(training, validation)
     assert phases[0][1] == 0
     assert phases[-1][2] == 290
-    assert all(a[2] == b[1] for a, b in zip(phases, phases[1:], strict=False))
+    assert all(a[2] == b[1] for a, b in pairwise(phases))

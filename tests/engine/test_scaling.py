@@ -5,7 +5,15 @@ import pytest
 
 from engine.ledger import CONFIGS
 from engine.scaling import (
-    LAWS, TRAINED, chinchilla_loss, counted_cost, iso_compute, numeric_optimum, optimum, tokens_for, training_flops,
+    LAWS,
+    TRAINED,
+    chinchilla_loss,
+    counted_cost,
+    iso_compute,
+    numeric_optimum,
+    optimum,
+    tokens_for,
+    training_flops,
 )  # fmt: skip
 from engine.training import chinchilla_loss as exported
 
@@ -22,7 +30,7 @@ def test_the_loss_is_the_published_formula():
     assert chinchilla_loss(1e300, 1e300) == pytest.approx(1.69)
 
 
-@pytest.mark.parametrize("n, d", [(0, 1e9), (1e9, -1.0), (np.array([1.0, 0.0]), 1e9)])
+@pytest.mark.parametrize(("n", "d"), [(0, 1e9), (1e9, -1.0), (np.array([1.0, 0.0]), 1e9)])
 def test_nothing_cannot_be_trained(n, d):
     with pytest.raises(ValueError, match="more than 0"):
         chinchilla_loss(n, d)
