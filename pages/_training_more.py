@@ -202,7 +202,8 @@ def duplicates(share: str, steps: str, seed: int) -> Steps:
     corpus, plan, part = synthetic(), study_plan(int(steps), seed), float(share)
     windows = data.windows_of(corpus, UNIQUE, CONTEXT)
     sets = {str(k): data.limited(corpus, data.with_copies(windows, part, k)[0]) for k in COPIES}
-    gpt, seen = small_gpt(corpus), []
+    gpt = small_gpt(corpus)
+    seen: list[dict[str, tuple[Step, ...]]] = []
     for now in data.compare(gpt, plan, sets, repeats=2):
         at, looked = now["1"][0].number, now["1"][0].validation is not None
         seen = [*seen, now] if looked else seen
@@ -357,7 +358,7 @@ def phase_table(phases: list[phase_rules.Phase], now: int | None = None) -> dict
 def late(step: int, circle: int) -> tuple[Any, ...]:
     kept = recorded.load()
     place = kept.place(step)
-    at = int(np.searchsorted(kept.steps, step))
+    at = min(int(np.searchsorted(kept.steps, step)), len(kept.steps) - 1)
     frequency = kept.frequencies[circle - 1]
     shares, points = modular.spectrum(kept.numbers(place)), kept.points(place, frequency)
     round_now = modular.roundness(points, frequency)
