@@ -21,7 +21,7 @@ from engine.modular_addition import Setting
 from engine.training import Plan, Step
 from pages._training_chapter import chapter
 from ui.controls import Choice, Slider, Text
-from ui.figures import bars, curve, plane, readouts, row, stack, table
+from ui.figures import bars, curve, histogram, plane, readouts, row, stack, table
 from ui.jobs.work import Long, Progress, Steps
 from ui.lab import Preset, ReaderError
 from ui.mathml import number
@@ -332,7 +332,7 @@ def phase_table(phases: list[phase_rules.Phase], now: int | None = None) -> dict
     "late",
     title="The recorded run, step by step",
     controls=[
-        Slider("step", "Step", 0, 0, recorded.SETTING.steps, recorded.KEEP),
+        Slider("step", "Step", 400, 0, recorded.SETTING.steps, recorded.KEEP),
         Slider("circle", "Which circle", 1, 1, SHOWN_CIRCLES),
     ],
     runs=[phase_rules.detect_phases, modular.spectrum, modular.circle, modular.on_plane, modular.run],
@@ -367,18 +367,10 @@ def late(step: int, circle: int) -> tuple[Any, ...]:
     picture = stack(
         row(accuracy, loss),
         row(
-            circle_picture(points, frequency, kept.setting.modulus, float(np.max(np.abs(kept.points(-1, frequency))))),
-            bars(
-                [f"{i + 1} times around" for i in range(len(shares))],
-                shares,
-                title="What waves the table of numbers is made of",
-                tensor="tokens",
-                share=True,
-                limit=0.25,
-                marked=[frequency - 1],
-            ),
+            circle_picture(points, frequency, kept.setting.modulus),
+            stack(waves_picture(shares, frequency), norm),
         ),
-        row(norm, phase_table(kept.phases, step)),
+        phase_table(kept.phases, step),
     )
     phase = next((p for p in kept.phases if p.start <= step < p.end), kept.phases[-1])
     text = (
@@ -395,7 +387,20 @@ def late(step: int, circle: int) -> tuple[Any, ...]:
     return picture, text, formula, {"shares": shares, "points": points, "accuracy": kept.accuracy, "loss": kept.loss}
 
 
-def circle_picture(points: Any, frequency: int, modulus: int, size: float) -> dict[str, Any]:
+def waves_picture(shares: Any, frequency: int) -> dict[str, Any]:
+    """How much of the table is a wave of each frequency."""
+    return histogram(
+        np.arange(len(shares) + 1) + 0.5,
+        100 * shares,
+        title="Waves that the table of numbers is made of",
+        tensor="tokens",
+        x_label="turns",
+        y_label="%",
+        shade=(frequency - 0.5, frequency + 0.5),
+    )
+
+
+def circle_picture(points: Any, frequency: int, modulus: int) -> dict[str, Any]:
     """The numbers in the plane of one frequency, each joined to its neighbour around the circle."""
     order = modular.around(modulus, frequency)
     ends = zip(order, np.roll(order, -1), strict=True)
@@ -407,7 +412,7 @@ def circle_picture(points: Any, frequency: int, modulus: int, size: float) -> di
              "tensor": "resid"}
             for a, b in ends
         ],
-        limit=1.15 * size,
+        limit=1.2 * float(np.max(np.abs(points))),
     )  # fmt: skip
 
 
@@ -477,8 +482,9 @@ def grown(setting: Setting, looks: list[modular.Look]) -> tuple[Any, ...]:
     right, loss_curve, norm_curve = addition_curves(curves.steps, loss, accuracy, norm)
     picture = stack(
         row(right, loss_curve),
-        row(circle_picture(points, frequency, setting.modulus, float(np.max(np.abs(points)))),
-            stack(norm_curve, phase_table(found))),
+        row(circle_picture(points, frequency, setting.modulus),
+            stack(waves_picture(shares, frequency), norm_curve)),
+        phase_table(found),
     )  # fmt: skip
     data_of = {"accuracy": accuracy, "loss": loss, "norm": norm, "shares": shares}
     formula = (
@@ -734,7 +740,7 @@ def power(value: float) -> str:
             "A big model", {"model": "Llama 3.1 70B", "context": 13, "billions": 13.2}, "Where does the rule do well?"
         ),
     ],
-    height=420,
+    height=330,
 )
 def cost(model: str, billions: float, context: int) -> tuple[Any, ...]:
     config, tokens, length = CONFIGS[model], 10.0**billions, 2 ** int(context)
@@ -752,7 +758,7 @@ def cost(model: str, billions: float, context: int) -> tuple[Any, ...]:
             ]
         ),
         bars(
-            ["6ND", "counted", "… multiplying with weights", "… attention's scores and mixes"],
+            ["6ND", "counted", "… weights", "… attention"],
             np.array(parts) / found.counted,
             title="The rule, and what is counted matrix by matrix (counted = 1)",
             tensor="resid",
@@ -831,7 +837,7 @@ def compute(budget: float, ratio: float, law: str) -> tuple[Any, ...]:
     picture = stack(
         curve(
             [
-                *((f"10^{one:.4g} operations", *iso_curve(round(one, 4), law)) for one in around),
+                *((f"{power(10.0**one)}", *iso_curve(round(one, 4), law)) for one in around),
                 ("lowest of each", [m.parameters for m in minima], [m.loss for m in minima]),
             ],
             title="Loss by the formula, each line one budget",
