@@ -392,7 +392,7 @@ def waves_picture(shares: Any, frequency: int) -> dict[str, Any]:
     return histogram(
         np.arange(len(shares) + 1) + 0.5,
         100 * shares,
-        title="Waves that the table of numbers is made of",
+        title="Waves in the table of numbers",
         tensor="tokens",
         x_label="turns",
         y_label="%",
@@ -438,7 +438,7 @@ DECAYS = {"0": "none", "0.3": "0.3", "1": "1", "2": "2"}
         accuracy = []
         for look in run(setting, every=10):
             accuracy.append(look.accuracy)
-            if len(accuracy) > 10 and min(held for _, held in accuracy[-10:]) > 0.99:
+            if len(accuracy) > 10 and min(held for _, held in accuracy[-10:]) > 0.95:
                 break
         print(look.step, look.accuracy)
     """,
@@ -465,7 +465,7 @@ def grow(decay: str, share: str, modulus: str, steps: str, seed: int) -> Steps:
             f"Step {now.step}: {now.accuracy[0]:.0%} of the sums trained on, {now.accuracy[1]:.0%} of the others",
             shown,
         )
-        if len(looks) > 10 and min(look.accuracy[1] for look in looks[-10:]) > 0.99:
+        if len(looks) > 10 and min(look.accuracy[1] for look in looks[-10:]) > 0.95:
             break
     return grown(setting, looks)
 

@@ -55,8 +55,8 @@ def test_at_the_optimum_the_slopes_cancel(law):
 
 
 def test_against_what_the_papers_say():
-    """Hoffmann et al.: exponents 0.46 and 0.54 (table 2, approach 3); between 40 and 70 billion parameters for Gopher's
-    compute, the lowest by this approach and from constants with more digits. Besiroglu et al.: 0.513, 20 tokens each."""
+    """Hoffmann et al.: exponents 0.46 and 0.54 (table 2, approach 3); for Gopher's compute 40 to 70 billion, the lowest
+    by this approach, from constants with more digits than printed. Besiroglu et al.: 0.513, about 20 tokens each."""
     assert LAWS["hoffmann"].size_exponent == pytest.approx(0.4516, abs=1e-3)
     assert LAWS["besiroglu"].size_exponent == pytest.approx(0.513, abs=1e-3)
     assert optimum(5.76e23).parameters == pytest.approx(32e9, rel=0.1)
