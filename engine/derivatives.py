@@ -73,6 +73,16 @@ def _matmul_right(g: Any, y: Any, a: Any, b: Any) -> Any:
     return _swap(a) @ g
 
 
+def _vecdot_left(g: Any, y: Any, a: Any, b: Any) -> Any:
+    return g[..., None] * b
+
+
+def _vecdot_right(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if a.ndim == 2 and b.ndim > 1 and b.shape[-2] == 1:  # one vector with many rows: their parts are summed at once
+        return np.vecmat(g, a)[..., None, :]
+    return g[..., None] * a
+
+
 def _einsum(position: int, g: Any, y: Any, subscripts: str, *arrays: Any) -> Any:
     inputs, output = subscripts.replace(" ", "").split("->")
     letters = inputs.split(",")
@@ -176,6 +186,7 @@ RULES: dict[Callable[..., Any], tuple[Rule | None, ...]] = {
     np.divide: (lambda g, y, a, b: g / b, _divide_right),
     np.power: (_power_base, _power_exponent),
     np.matmul: (_matmul_left, _matmul_right),
+    np.vecdot: (_vecdot_left, _vecdot_right),
     np.maximum: (lambda g, y, a, b: g * (a > b), lambda g, y, a, b: g * (b >= a)),  # a tie counts as the second
     np.minimum: (lambda g, y, a, b: g * (a < b), lambda g, y, a, b: g * (b <= a)),
     np.logaddexp: (lambda g, y, a, b: g * np.exp(a - y), lambda g, y, a, b: g * np.exp(b - y)),
@@ -271,7 +282,6 @@ WRITTEN_OUT: dict[Callable[..., Any], Callable[..., Any]] = {
     np.std: lambda x, axis=None, *, keepdims=False: np.sqrt(_var(x, axis, keepdims=keepdims)),
     np.dot: _dot,
     np.outer: lambda a, b: np.reshape(a, (-1, 1)) * np.reshape(b, (1, -1)),
-    np.vecdot: lambda a, b: np.sum(a * b, axis=-1),
     np.sort: lambda x, axis=-1: np.take_along_axis(x, np.argsort(x, axis), axis),
     np.split: _split,
 }

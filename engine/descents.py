@@ -20,7 +20,7 @@ from engine.backpropagation import value_and_grad
 if TYPE_CHECKING:
     from engine.optimizers import Optimizer
 
-Pair = tuple[float, float]
+Pair = tuple[float | int, float | int]
 DIVERGED = 1e6
 """A walk has diverged where its loss passes this many times 1 + the first loss; it ends there."""
 
@@ -36,6 +36,12 @@ class Surface:
     view: tuple[float, float, float, float]  # x from, x to, y from, y to
     start: Pair
     minima: tuple[Pair, ...]
+    margin: float = 1e-3
+
+    @property
+    def target(self) -> float:
+        """A loss worth reaching: `margin` above the lowest."""
+        return float(self.height(*self.minima[0])) + self.margin
 
     def __call__(self, point: Float[Array, "... 2"]) -> Float[Array, "..."]:
         """The height at points (..., 2)."""
@@ -64,12 +70,12 @@ def rosenbrock_slope(x: Any, y: Any, step: int) -> tuple[Any, Any]:
 
 
 def saddle(x: Any, y: Any) -> Any:
-    """½ x² − ½ y² + ¼ y⁴ + ¼: level at (0, 0), where it rises along x and falls along y; lowest at (0, ±1)."""
-    return 0.5 * x * x - 0.5 * y * y + 0.25 * y * y * y * y + 0.25
+    """5 x² + 2.5 (y² − 1)²: level at (0, 0), where it rises along x and falls along y; lowest at (0, ±1)."""
+    return 5 * x * x + 2.5 * (y * y - 1) * (y * y - 1)
 
 
 def saddle_slope(x: Any, y: Any, step: int) -> tuple[Any, Any]:
-    return x, y * y * y - y
+    return 10 * x, 10 * (y * y * y - y)
 
 
 # A loss that comes in small samples ----------------------------------------------------------------------------------
@@ -120,16 +126,22 @@ def best_line() -> Pair:
 SURFACES = {
     surface.name: surface
     for surface in (
-        Surface(name="bowl", **quadratic(1, 2), view=(-2.4, 2.4, -1.6, 1.6), start=(-2.0, 1.2)),
-        Surface(name="ravine", **quadratic(1, 100), view=(-1.8, 1.8, -1.2, 1.2), start=(1.0, 1.0)),
+        Surface(name="bowl", **quadratic(10, 20), view=(-2.4, 2.4, -1.6, 1.6), start=(-2.0, 1.2)),
+        Surface(name="ravine", **quadratic(1, 100), view=(-1.8, 1.8, -1.2, 1.2), start=(-1.0, 1.0)),
         Surface("rosenbrock", rosenbrock, rosenbrock_slope, r"(1-x)^2 + 100\,(y-x^2)^2",
                 (-1.8, 1.8, -0.8, 1.6), (-1.2, 1.0), ((1.0, 1.0),)),
-        Surface("saddle", saddle, saddle_slope, r"\tfrac12 x^2 - \tfrac12 y^2 + \tfrac14 y^4 + \tfrac14",
+        Surface("saddle", saddle, saddle_slope, r"5\,x^2 + \tfrac52\left(y^2-1\right)^2",
                 (-2.1, 2.1, -1.4, 1.4), (1.6, 0.001), ((0.0, 1.0), (0.0, -1.0))),
         Surface("noisy", line_fit, line_fit_slope, r"\tfrac12\,\overline{(x\,t + y - z)^2}",
-                (-1.5, 3.3, -2.1, 1.1), (-1.0, 0.8), (best_line(),)),
+                (-1.5, 3.3, -2.1, 1.1), (-1.0, 0.8), (best_line(),), 0.005),
     )
 }  # fmt: skip
+
+
+def heights(surface: Surface, columns: int = 54, rows: int = 36) -> Float[Array, "rows columns"]:
+    """The surface on an even grid over its view, low y first."""
+    x0, x1, y0, y1 = surface.view
+    return surface.height(np.linspace(x0, x1, columns)[None, :], np.linspace(y0, y1, rows)[:, None])
 
 
 # The walk ------------------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ class Expression:
     tree: ast.expr
 
 
-def parse(text: str) -> Expression:
+def parse(text: str, *, names_needed: bool = True) -> Expression:
     """Check an expression against the grammar and its limits. Raises ValueError with a plain sentence otherwise."""
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"The expression has {len(text)} characters; at most {MAX_CHARACTERS} are read.")
@@ -72,7 +72,7 @@ def parse(text: str) -> Expression:
         raise ValueError(f"The expression has {nodes} parts; at most {MAX_NODES} can be drawn.")
     _check(tree)
     names = sorted({token for token in tokens if len(token) == 1 and token.isalpha()})
-    if not names:
+    if names_needed and not names:
         raise ValueError("The expression needs at least one name, such as a or x.")
     return Expression(text, tuple(names), tree)
 
@@ -113,6 +113,18 @@ def evaluate(expression: str | Expression, values: Mapping[str, Float[Array, "n"
         where = ", ".join(f"{name} = {number(values[name][at])}" for name in expression.names)
         raise ValueError(f"At {where} the expression is infinite or undefined.")
     return result
+
+
+def calculate(text: str) -> float:
+    """The value of an expression of numbers alone: "(2 + 3) * 4.5" -> 22.5.
+
+    Raises ValueError with a plain sentence when the text is outside the grammar or the value is not finite.
+    """
+    expression = parse(text, names_needed=False)
+    if expression.names:
+        raise ValueError(f"Only numbers can be calculated with, and {expression.names[0]} is none.")
+    with np.errstate(all="ignore"):  # what is not finite is reported in words
+        return float(_evaluate(expression.tree, {}))
 
 
 def _tokens(text: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 The package `gguf` reads these files too, and is what the tests compare with; it turns each of the 98 052 vocabulary
 entries and merges into arrays first, which takes seconds. This walks over them. Format: version 3 of
-https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Left out: big-endian files, the meaning of the metadata.
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. Left out: big-endian files, lists in the metadata (they are
+the vocabulary and its merges, which data/tokenizers has).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from pathlib import Path
 import gguf
 import numpy as np
 
-SIZES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}  # bytes of each plain kind of value
+PLAIN = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}  # as in struct
+SIZES = {kind: struct.calcsize(form) for kind, form in PLAIN.items()}
 STRING, ARRAY = 8, 9
 
 
@@ -40,9 +42,7 @@ def read_tensors(path: Path) -> dict[str, StoredTensor]:
     data = np.memmap(path, np.uint8, mode="r")
     walk = _Walk(data.data)
     try:
-        magic, version, tensors, values = walk.take("<4sIQQ")
-        if magic != b"GGUF" or version != 3:
-            raise ValueError(f"{path.name} is not a GGUF file of version 3.")
+        tensors, values = _begin(walk, path)
         for _ in range(values):
             walk.string()
             walk.skip_value(*walk.take("<I"))
@@ -51,6 +51,34 @@ def read_tensors(path: Path) -> dict[str, StoredTensor]:
         raise ValueError(f"{path.name} ends too early.") from error
     start = -(-walk.at // gguf.GGUF_DEFAULT_ALIGNMENT) * gguf.GGUF_DEFAULT_ALIGNMENT
     return {name: _stored(data, name, shape, kind, start + offset) for name, shape, kind, offset in found}
+
+
+def read_metadata(path: Path) -> dict[str, str | int | float | bool]:
+    """What the file says of its model besides the tensors: texts and numbers by name. Raises as `read_tensors` does."""
+    walk = _Walk(np.memmap(path, np.uint8, mode="r").data)
+    found: dict[str, str | int | float | bool] = {}
+    try:
+        _, values = _begin(walk, path)
+        for _ in range(values):
+            name = walk.string()
+            (kind,) = walk.take("<I")
+            if kind == STRING:
+                found[name] = walk.string()
+            elif kind in PLAIN:
+                (found[name],) = walk.take("<" + PLAIN[kind])
+            else:
+                walk.skip_value(kind)
+    except (struct.error, OverflowError) as error:
+        raise ValueError(f"{path.name} ends too early.") from error
+    return found
+
+
+def _begin(walk: _Walk, path: Path) -> tuple[int, int]:
+    """How many tensors the file has, and how many values before them."""
+    magic, version, tensors, values = walk.take("<4sIQQ")
+    if magic != b"GGUF" or version != 3:
+        raise ValueError(f"{path.name} is not a GGUF file of version 3.")
+    return tensors, values
 
 
 def _stored(data: np.ndarray, name: str, shape: tuple[int, ...], kind: int, offset: int) -> StoredTensor:

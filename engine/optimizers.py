@@ -60,9 +60,8 @@ class Optimizer:
     def _each(self, p: Any, g: Any, path: str) -> Any:
         if isinstance(p, dict):
             return {key: self._each(item, g[key], f"{path}.{key}" if path else str(key)) for key, item in p.items()}
-        if isinstance(p, (list, tuple)):
-            pairs = enumerate(zip(p, g, strict=True))
-            return type(p)([self._each(item, grad, f"{path}.{i}" if path else str(i)) for i, (item, grad) in pairs])
+        if isinstance(p, (list, tuple)) and len(p) == len(g):
+            return type(p)([self._each(p[i], g[i], f"{path}.{i}" if path else str(i)) for i in range(len(p))])
         if not isinstance(p, float) and np.shape(p) != np.shape(g):
             raise ValueError(f"The gradient of {path or 'the parameter'} has shape {np.shape(g)}, not {np.shape(p)}.")
         moved, self.state[path] = self._update_at(path, p, g, self.state.get(path, {}))

@@ -58,7 +58,8 @@ def recorded() -> Recording:
 
 def main() -> None:
     """Train with the default plan, and write it down."""
-    gpt, plan, curves, arrays = default_gpt(), Plan(), Curves(), {}
+    gpt, plan, curves = default_gpt(), Plan(), Curves()
+    arrays: dict[str, np.ndarray] = {}
     keep = kept_steps(plan.steps)
     windows = corpus(CORPUS).windows([0], plan.held_out, gpt.context, held_out=True)
     for step in train(gpt, corpus(CORPUS), plan):

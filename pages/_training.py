@@ -303,11 +303,11 @@ def run_sentence(at: Progressing, layer: int, head: int) -> str:
             words.append(f"It is below {shallow:.3f}, the best without looking further back than one word.")
     else:
         best = int(np.argmin(curves.validation))
-        if curves.validation[-1] > curves.validation[best] + 0.05:
-            words.append(
-                f"It was lowest, {curves.validation[best]:.3f}, after {curves.looks[best]} steps: since then the model "
-                "has been learning this text by heart."
-            )
+        risen = last > curves.validation[best] + 0.05
+        if risen:
+            words.append(f"It was lowest, {curves.validation[best]:.3f}, after {curves.looks[best]} steps.")
+        if risen and chosen.corpus.text and curves.losses[-1] < curves.losses[curves.looks[best]]:
+            words.append("Since then the model has been learning this text by heart.")
     words.append(f"Layer {layer}, head {head} points further back most sharply now.")
     return " ".join(words)
 

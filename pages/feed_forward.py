@@ -828,6 +828,7 @@ def prepare() -> None:
         return
     for fact in FACTS.values():
         rome.untouched(model, fact)
+        model.trace(encode(fact.prompt, ENCODING))
     for name in ("neurons", "edit"):
         compute(chapter.labs[name], {})
 

@@ -157,8 +157,8 @@ def one_batch(at: int, seed: int, window: int, place: int) -> tuple[Any, ...]:
     """,
     provenance=RECORDED,
     presets=[
-        Preset("Careful", {"rate": -2.5}, "The straight line is right, and hardly anything happens."),
-        Preset("Too far", {"rate": 0.5}, "The gradient is true where you stand, and nowhere else."),
+        Preset("Careful", {"rate": -2.5, "at": 3}, "The straight line is right, and hardly anything happens."),
+        Preset("Too far", {"rate": 0.5, "at": 3}, "The gradient is true where you stand, and nowhere else."),
         Preset("Late", {"at": 9, "rate": -0.5}, "Near the end a batch that gets better makes the other worse."),
     ],
     height=330,
@@ -253,17 +253,29 @@ CORPORA = {
         ),
         Preset(
             "Wider",
-            {"corpus": "grammar", "width": "128", "heads": "8", "rate": "0.006", "steps": 800},
+            {"corpus": "grammar", "width": "128", "layers": 2, "heads": "8", "rate": "0.006", "steps": 800},
             "Four times the parameters. Does it learn to repeat the verb of a question?",
         ),
         Preset(
             "One block",
-            {"corpus": "grammar", "layers": 1, "rate": "0.003"},
+            {"corpus": "grammar", "width": "64", "layers": 1, "heads": "4", "rate": "0.003", "steps": 600},
             "Copying takes two blocks: one to mark what came before, one to find the mark. See what one can do.",
         ),
-        Preset("Sums", {"corpus": "arithmetic", "steps": 1500}, "The form comes at once. Are the sums right?"),
-        Preset("Too fast", {"rate": "0.1", "steps": 200}, "A learning rate at which the loss does not fall for long."),
-        Preset("Your text", {"corpus": "own", "steps": 300}, "Paste a page of anything into the box below."),
+        Preset(
+            "Sums",
+            {"corpus": "arithmetic", "steps": 1500, "rate": "0.003"},
+            "The form comes at once. Are the sums right?",
+        ),
+        Preset(
+            "Too fast",
+            {"corpus": "grammar", "rate": "0.1", "steps": 200},
+            "A learning rate at which the loss does not fall for long.",
+        ),
+        Preset(
+            "Your text",
+            {"corpus": "own", "steps": 300, "rate": "0.003"},
+            "Paste a page of anything into the box below.",
+        ),
     ],
     height=120,
     long=Long(
@@ -308,7 +320,7 @@ def live(
     """,
     provenance=f"Your own latest run; until there is one, the recorded default run ({COMMAND})",
     presets=[
-        Preset("Untrained", {"at": 0}, "All tokens alike, and attention spread evenly."),
+        Preset("Untrained", {"at": 0, "prompt": ""}, "All tokens alike, and attention spread evenly."),
         Preset(
             "Names first", {"at": 6, "prompt": "Cleo asks Gus for the lamp and"}, "Who gives? Slide back and forth."
         ),
@@ -377,9 +389,15 @@ def chosen_head(reading: study.Reading, layer: int, head: int) -> tuple[int, int
     """,
     provenance=f"Your own latest run; until there is one, the recorded default run ({COMMAND})",
     presets=[
-        Preset("Cold", {"temperature": 0.0}, "Always the likeliest word."),
-        Preset("Hot", {"temperature": 2.0}, "The rules break one by one: which breaks first?"),
-        Preset("A question", {"prompt": "who waits ?", "tokens": 3}, "Change the seed. Is the verb ever wrong?"),
+        Preset("Cold", {"temperature": 0.0, "prompt": "", "tokens": 24}, "Always the likeliest word."),
+        Preset(
+            "Hot", {"temperature": 2.0, "prompt": "", "tokens": 24}, "The rules break one by one: which breaks first?"
+        ),
+        Preset(
+            "A question",
+            {"prompt": "who waits ?", "tokens": 3, "temperature": 1.0},
+            "Change the seed. Is the verb ever wrong?",
+        ),
     ],
     follows="live",
     height=330,
@@ -427,7 +445,7 @@ def verdict(back: Any, ids: list[int], written: list[int]) -> list[tuple[str, st
     "heart",
     title="Learning a text by heart",
     controls=[
-        Slider("steps", "Steps", 300, 50, 600, 25),
+        Slider("steps", "Steps", 600, 50, 1000, 25),
         Choice("width", "Width", "64", {"16": "16", "32": "32", "64": "64"}),
         Slider("seed", "Seed", 0, 0, 99),
         Text("text", "The text, at least 200 characters", OWN, limit=6000, rows=4),
@@ -443,11 +461,11 @@ def verdict(back: Any, ids: list[int], written: list[int]) -> list[tuple[str, st
     """,
     provenance="A real training run on this server; the stories are the project's own",
     presets=[
-        Preset("Stop in time", {"steps": 75}, "About where validation turns."),
+        Preset("Stop in time", {"steps": 125, "width": "64"}, "About where validation turns."),
         Preset("A smaller model", {"width": "16", "steps": 600}, "Fewer parameters than characters to remember?"),
     ],
     height=120,
-    long=Long(seconds=150, takes="about 10 seconds", quick={"steps": 50, "width": "16"}),
+    long=Long(seconds=150, takes="about 20 seconds", quick={"steps": 50, "width": "16"}),
 )
 def by_heart(steps: int, width: str, seed: int, text: str) -> Steps:
     try:

@@ -53,6 +53,8 @@
   const line = (x1, y1, x2, y2, kind) => svg("line", { x1, y1, x2, y2, class: kind });
   const text = (x, y, words, anchor, kind) => svg("text", { x, y, "text-anchor": anchor, class: kind || "tick" }, words);
 
+  G.drawing = { scale, axes };
+
   // ---- histogram ----------------------------------------------------------------------------------------------------
 
   G.painters.histogram = function (node, p) {

@@ -91,9 +91,7 @@ def default_run() -> None:
     text = corpus("grammar")
     gpt, plan = GPT(len(text.vocabulary)), Plan()
     floor, near = text.floor(gpt.context), False
-    print(
-        f"{gpt.parameter_count} parameters, {plan.steps} steps, floor {floor:.4f}, without attention {text.shallow_floor(64):.4f}"
-    )
+    print(f"{gpt.parameter_count} parameters, {plan.steps} steps, entropy floor {floor:.4f}")
     clock, own = time.perf_counter(), time.process_time()
     for step in train(gpt, text, plan):
         if step.validation is None:

@@ -138,7 +138,7 @@ CALLS = {
     np.std: [(lambda x: np.std(x, axis=0), A)],
     np.dot: [(np.dot, A, ROW), (np.dot, A, B.T), (lambda x: x.dot(2.0), A)],
     np.outer: [(np.outer, ROW, normal(3))],
-    np.vecdot: [(np.vecdot, A, ROW)],
+    np.vecdot: [(np.vecdot, A, ROW), (np.vecdot, A, normal(5, 1, A.shape[1])), (np.vecdot, CUBE, CUBE)],
     np.sort: [(np.sort, A), (lambda x: np.sort(x, axis=0), A)],
     np.split: [
         (lambda x: np.concatenate(np.split(x, 2, axis=1)[::-1]), A),

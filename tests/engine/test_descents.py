@@ -93,9 +93,9 @@ def test_noise_is_the_same_for_all_and_by_seed():
 
 
 def test_rates_and_steps_to():
-    walk = trajectory(SGD(5.0), "bowl", (1.0, 0.0), 3, rates=[0.5, 0.0, 0.5])
+    walk = trajectory(SGD(5.0), "bowl", (1.0, 0.0), 3, rates=[0.05, 0.0, 0.05])
     np.testing.assert_allclose(walk.points[:, 0], [1, 0.5, 0.5, 0.25])
-    assert walk.steps_to(0.2) == 1
+    assert walk.steps_to(2.0) == 1
     assert walk.steps_to(0.0) is None
     assert trajectory(SGD(), "bowl", (1.0, 0.0), 0).points.shape == (1, 2)
 

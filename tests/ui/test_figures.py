@@ -157,3 +157,28 @@ def test_formulas_inside_a_picture_keep_their_order() -> None:
         "kind": "math",
         "lines": ["<math>a</math>", "<math>b</math>"],
     }
+
+
+def test_a_landscape_keeps_its_order_and_its_places() -> None:
+    """Two characters a height: the lowest is AA, the highest //, and higher never reads as lower."""
+    heights = np.array([[0.0, 1e-4, 0.02], [5.0, 80.0, 100.0]])
+    picture = figures.contour(
+        heights, (-1, 1, 0, 4), [("path", "q", [[-1, 0], [1, 4], [1e9, 2]])], title="t", start=(0, 2), marks=[(0.5, 1)]
+    )
+    text = picture["heights"]
+    codes = [64 * figures.LEVELS.index(text[i : i + 1].encode()) for i in range(0, 12, 2)]
+    codes = [c + figures.LEVELS.index(text[2 * k + 1 : 2 * k + 2].encode()) for k, c in enumerate(codes)]
+    assert codes == sorted(codes)
+    assert (codes[0], codes[-1]) == (0, 4095)
+    assert len(set(codes)) == 6
+    assert picture["paths"][0]["x"] == [0, 1000, 5000]
+    assert picture["paths"][0]["y"] == [0, 1000, 500]
+    assert picture["start"] == [500, 500]
+    assert picture["marks"] == [[750, 250]]
+    json.dumps(picture, allow_nan=False)
+
+
+def test_a_level_landscape_without_paths_is_a_picture_too() -> None:
+    picture = figures.contour(np.ones((2, 2)), (0, 1, 0, 1), [], title="t")
+    assert picture["heights"] == "AAAAAAAA"
+    assert picture["paths"] == []

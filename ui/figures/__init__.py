@@ -19,7 +19,7 @@ Picture = dict[str, Any]
 SIGNIFICANT = 6
 ALWAYS = {
     "values", "labels", "pieces", "items", "series", "nodes", "edges", "weights", "points", "arrows", "boxes", "wires",
-    "texts",
+    "texts", "paths",
 }  # fmt: skip
 """What a painter walks over: sent even where it is empty."""
 GRID_LIMIT = 16
@@ -316,6 +316,65 @@ def plane(
         pick=pick,
         picked=picked,
     )
+
+
+def contour(
+    heights: Any,
+    view: Sequence[float],
+    paths: Sequence[tuple[str, str, Any]],
+    *,
+    title: str,
+    x_label: str = "",
+    y_label: str = "",
+    start: Sequence[float] | None = None,
+    marks: Sequence[Sequence[float]] = (),
+    pick: Sequence[str] = (),
+    legend: bool = True,
+) -> Picture:
+    """A landscape as contour lines with paths (name, tensor, points (n, 2)) in it; a click sets the controls `pick`.
+
+    `heights` (rows, columns) are on an even grid over `view` (x from, x to, y from, y to), low y first. The lines stand
+    closer together than even steps would near the lowest height (steps of a logarithm). A height travels as two
+    characters of `LEVELS`, a place as thousandths of the view.
+    """
+    return _without_empty(
+        kind="contour",
+        title=title,
+        heights=_coded(np.asarray(heights, np.float64)),
+        columns=np.shape(heights)[1],
+        levels=CONTOURS,
+        view=numbers(view),
+        paths=[
+            {"name": name, "tensor": tensor, "key": f"walk:{name}"}
+            | dict(zip("xy", _thousandths(points, view).T.tolist(), strict=True))
+            for name, tensor, points in paths
+        ],
+        x_label=x_label,
+        y_label=y_label,
+        start=None if start is None else _thousandths([start], view)[0].tolist(),
+        marks=_thousandths(marks, view).tolist() if len(marks) else [],
+        pick=list(pick),
+        legend=legend or None,
+    )
+
+
+CONTOURS = 14
+
+
+def _coded(heights: np.ndarray) -> str:
+    """Each height, from the lowest (0) to the highest (4095) on a logarithmic scale, as two characters."""
+    above = heights - heights.min()
+    share = np.log1p(above / (1e-3 * above.max() or 1.0)) / np.log1p(1e3)
+    codes = np.rint(4095 * np.clip(share, 0, 1)).astype(np.uint16).ravel()
+    pairs = np.stack([codes // 64, codes % 64], axis=-1).ravel()
+    return np.frombuffer(LEVELS, np.uint8)[pairs].tobytes().decode("ascii")
+
+
+def _thousandths(points: Any, view: Sequence[float]) -> np.ndarray:
+    """Points (n, 2) as thousandths of the view; what is far outside stops four views away."""
+    (x0, x1, y0, y1), array = view, np.nan_to_num(np.asarray(points, np.float64), nan=0.0)
+    share = (array - np.array([x0, y0])) / np.array([x1 - x0, y1 - y0])
+    return np.rint(1000 * np.clip(share, -4, 5)).astype(int)
 
 
 def tokens(
