@@ -23,9 +23,14 @@ from engine.backpropagation import value_and_grad
 from engine.corpora import Corpus
 from engine.gpt import GPT, Parameters, loss
 from engine.optimizers import AdamW, Optimizer, schedule
+from engine.phases import detect_phases
+from engine.scaling import chinchilla_loss
 from engine.weights import keep_freed_memory
 
-__all__ = ["GPT", "Checkpoint", "Plan", "Step", "batch_step", "clipped", "corpora", "loss", "train"]
+__all__ = [
+    "GPT", "Checkpoint", "Plan", "Step", "batch_step", "chinchilla_loss", "clipped", "corpora",
+    "detect_phases", "loss", "train",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

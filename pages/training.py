@@ -17,6 +17,7 @@ from engine.corpora import text_corpus
 from engine.gpt import GPT
 from engine.recorded_training import COMMAND, default_gpt, recorded
 from engine.training import Plan, train
+from pages import _training_more
 from pages._training import (
     Progressing,
     Setting,
@@ -35,15 +36,13 @@ from pages._training import (
     taken_up,
     whose,
 )
-from ui.chapter import Chapter
+from pages._training_chapter import chapter
 from ui.controls import Choice, Pick, Slider, Text, within
 from ui.figures import bars, cells, curve, readouts, row, stack, table, thumbnails, tokens, words
 from ui.jobs.runs import Run
 from ui.jobs.work import Long, Progress, Steps
 from ui.lab import Preset, ReaderError
 from ui.mathml import number
-
-chapter = Chapter(__name__, Path(__file__).parent)
 
 WINDOWS, PLACES = 4, 10
 LAST = 12
@@ -657,6 +656,9 @@ def step_change(rate: float, at: int, seed: int) -> str:
     gained = step.after.loss - step.before.loss
     return "rises" if gained > 0 else "falls as predicted" if gained < 0.9 * step.predicted else "falls less"
 
+
+# The second half of the page declares its labs on the same chapter.
+assert _training_more.chapter is chapter
 
 chapter.code["loss"] = gpt_module.loss
 chapter.code["batch_step"] = training.batch_step

@@ -1,0 +1,9 @@
+"""The chapter on training. Its labs are declared in two files, training.py and _training_more.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ui.chapter import Chapter
+
+chapter = Chapter("pages.training", Path(__file__).parent)
