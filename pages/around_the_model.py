@@ -413,7 +413,10 @@ def prompt(sentence: str, question: str, way: str, k: float, system: str) -> tup
         words(chat_template.template_of(), title="The template that wrote it (Jinja, from the model's file)"),
     )
     looked_up = f" and {sum(sizes)} the {many(len(best), 'passage')}" if best else ""
-    text = f"{note}The model reads {len(rendered.ids)} tokens, of which {own} are the question{looked_up}. {special} are special tokens, and the template wrote all of those."
+    text = (
+        f"{note}The model reads {len(rendered.ids)} tokens, of which {own} are the question{looked_up}. "
+        f"{special} are special tokens, and the template wrote all of those."
+    )
     formula = (
         rf"{' + '.join(map(str, [*sizes, own, special, rest]))} = {len(rendered.ids)} \;\text{{tokens}}"
     )  # fmt: skip
