@@ -58,6 +58,17 @@ def quadratic(a: float | int, b: float | int) -> dict[str, Any]:
     }
 
 
+def turned(x: Any, y: Any) -> Any:
+    """½ (a² + 100 b²) with a = 0.8 x + 0.6 y and b = 0.8 y − 0.6 x: the ravine, turned by 37 degrees."""
+    along, across = 0.8 * x + 0.6 * y, 0.8 * y - 0.6 * x
+    return 0.5 * (along * along + 100 * across * across)
+
+
+def turned_slope(x: Any, y: Any, step: int) -> tuple[Any, Any]:
+    along, across = 0.8 * x + 0.6 * y, 0.8 * y - 0.6 * x
+    return 0.8 * along - 60 * across, 0.6 * along + 80 * across
+
+
 def rosenbrock(x: Any, y: Any) -> Any:
     """(1 − x)² + 100 (y − x²)²: a curved valley with an almost level floor (Rosenbrock 1960)."""
     bend = y - x * x
@@ -128,6 +139,8 @@ SURFACES = {
     for surface in (
         Surface(name="bowl", **quadratic(10, 20), view=(-2.4, 2.4, -1.6, 1.6), start=(-2.0, 1.2)),
         Surface(name="ravine", **quadratic(1, 100), view=(-1.8, 1.8, -1.2, 1.2), start=(-1.0, 1.0)),
+        Surface("turned", turned, turned_slope, r"\tfrac12\left((0.8x + 0.6y)^2 + 100\,(0.8y - 0.6x)^2\right)",
+                (-1.8, 1.8, -1.2, 1.2), (-1.4, 0.2), ((0.0, 0.0),)),
         Surface("rosenbrock", rosenbrock, rosenbrock_slope, r"(1-x)^2 + 100\,(y-x^2)^2",
                 (-1.8, 1.8, -0.8, 1.6), (-1.2, 1.0), ((1.0, 1.0),)),
         Surface("saddle", saddle, saddle_slope, r"5\,x^2 + \tfrac52\left(y^2-1\right)^2",

@@ -7,6 +7,7 @@ Clarke and Buettcher 2009, "Reciprocal Rank Fusion". Passages in the prompt: Lew
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -60,6 +61,17 @@ def cut(text: str, size: int, overlap: int) -> list[str]:
     if len(found) > MOST_PASSAGES:
         raise ValueError(f"These are {len(found)} passages, and the lab takes {MOST_PASSAGES}: cut larger ones.")
     return found
+
+
+def whole_sentences(text: str, passages: Sequence[str]) -> tuple[int, int]:
+    """How many sentences of a text stand whole in one of its passages, and how many it has.
+
+    A sentence ends at . ! ? or … before white space, or with its paragraph; abbreviations are not known.
+    """
+    paragraphs = (" ".join(part.split()) for part in text.split("\n\n"))
+    sentences = [s for part in paragraphs for s in re.split(r"(?<=[.!?…])\s", part) if s]
+    flat = [" ".join(passage.split()) for passage in passages]
+    return sum(any(sentence in passage for passage in flat) for sentence in sentences), len(sentences)
 
 
 def right_passages(passages: Sequence[str], phrase: str) -> list[int]:

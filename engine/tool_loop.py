@@ -8,6 +8,7 @@ that change something in the world.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -100,6 +101,11 @@ def write_line(model: Model, ids: Sequence[int]) -> Iterator[Said]:
         yield Said(step.id, float(softmax(step.logits)[step.id]))
         if b"\n" in token_bytes(step.id, "smollm2"):
             return
+
+
+def holds_number(text: str, number: str) -> bool:
+    """Does a text have this number, and not only as a part of a longer one? "5" is not in "15" or "5.2"."""
+    return bool(re.search(rf"(?<![\d.]){re.escape(number)}(?!\.?\d)", text))
 
 
 # The loop ------------------------------------------------------------------------------------------------------------

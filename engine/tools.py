@@ -83,6 +83,8 @@ def convert(text: str) -> str:
     if _UNITS[source][0] != _UNITS[target][0]:
         raise ValueError(f"{source} measure {_UNITS[source][0]} and {target} {_UNITS[target][0]}.")
     amount = float(found[1]) * _UNITS[source][1] + _ZERO.get(source, 0.0)
+    if _UNITS[source][0] == "temperature" and amount < -1e-9:  # -459.67 °F is exactly 0 K, but not in floating point
+        raise ValueError(f"{found[1]} {source} would be below absolute zero.")
     return f"{written_number((amount - _ZERO.get(target, 0.0)) / _UNITS[target][1])} {target}"
 
 

@@ -106,6 +106,11 @@ def factor(log_ratio: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 0.001 else share(value)
 
 
+def said_words(said: Sequence[Said]) -> str:
+    """What the model wrote, with dots where it was cut off before its own end."""
+    return study.said_text(said) + (" …" if not said or said[-1].id not in END_IDS else "")
+
+
 def said_chips(said: Sequence[Said], title: str, *, allowed: bool = False) -> Picture:
     """What the model wrote: each token as dark as it was likely, its probability on it."""
     return tokens(
@@ -142,11 +147,6 @@ def likeliest(probabilities: np.ndarray, count: int, title: str, also: Sequence[
         keys=[f"token:{i}" for i in shown],
         marked=[shown.index(i) for i in also],
     )
-
-
-def ended(said: Sequence[Said]) -> str:
-    """Whether the model came to an end."""
-    return "" if said and said[-1].id in END_IDS else " It had not come to an end."
 
 
 def bm25_table(found: study.Ingredients) -> Picture:

@@ -29,6 +29,7 @@ COLOURS = {
 SURFACE_TITLES = {
     "bowl": "a bowl (condition 2)",
     "ravine": "a ravine (condition 100)",
+    "turned": "the ravine, turned by 37°",
     "rosenbrock": "Rosenbrock's valley",
     "saddle": "a saddle",
     "noisy": "a line fitted to samples (noisy)",

@@ -52,7 +52,7 @@ CUT_SNIPPET = """
     "chunks",
     title="Cut a document into passages",
     controls=[*CUTS, OWN, Pick("passage", "Passage", 4)],
-    runs=[retrieval.chunk, retrieval.spans, study.cut],
+    runs=[retrieval.chunk, retrieval.spans, study.cut, study.whole_sentences],
     snippet=CUT_SNIPPET + "        lengths = [len(passage.split()) for passage in passages]\n        print(lengths)",
     provenance="A handbook of a ship that does not exist, written for this page; or your document",
     presets=[
@@ -91,14 +91,15 @@ def chunks(size: str, overlap: str, own: str, passage: int) -> tuple[Any, ...]:
             ),
         ),
     )
-    ends = sum(text.rstrip().endswith((".", "!", "?", "…", "”", '"')) for text in found)
+    whole, sentences = study.whole_sentences(drawn.document(own), found)
     sentence = (
-        f"{many(len(found), 'passage')} of {min(lengths)} to {max(lengths)} words; {ends} of them "
-        f"{'ends' if ends == 1 else 'end'} where a sentence does. The overlap makes {sum(lengths):,} words of "
-        f"{total:,}." if sum(lengths) > total else
-        f"{many(len(found), 'passage')} of {min(lengths)} to {max(lengths)} words; {ends} of them "
-        f"{'ends' if ends == 1 else 'end'} where a sentence does. Every word stands in one passage."
-    )  # fmt: skip
+        f"{many(len(found), 'passage')} of {min(lengths)} to {max(lengths)} words. Of the document's "
+        f"{many(sentences, 'sentence')}, {whole} {'stands' if whole == 1 else 'stand'} whole in one of them. "
+    ) + (
+        f"The overlap makes {sum(lengths):,} words of {total:,}."
+        if sum(lengths) > total
+        else "Every word stands in one passage."
+    )
     count = int(size)
     step = count - (count // int(overlap) if int(overlap) else 0)
     formula = (
@@ -144,8 +145,8 @@ def chunks(size: str, overlap: str, own: str, passage: int) -> tuple[Any, ...]:
         ),
         Preset(
             "No common word",
-            {"question": "Is my mobile phone covered when it breaks?"},
-            "The passage speaks of telephones and insurance.",
+            {"question": "May I light a cigarette?"},
+            "The passage speaks of smoking, and has not one word of the question.",
         ),
         Preset("Not in the document", {"question": "Who won the football match?"}, "Something always comes first."),
     ],
@@ -411,9 +412,10 @@ def prompt(sentence: str, question: str, way: str, k: float, system: str) -> tup
         drawn.template_chips(rendered, "The same as tokens; special ones are filled"),
         words(chat_template.template_of(), title="The template that wrote it (Jinja, from the model's file)"),
     )
+    looked_up = f" and {sum(sizes)} the {many(len(best), 'passage')}" if best else ""
     text = (
-        f"{note}The model reads {len(rendered.ids)} tokens, of which {own} are the question and {sum(sizes)} the "
-        f"{many(len(best), 'passage')}. {special} are special tokens, and the template wrote all of those."
+        f"{note}The model reads {len(rendered.ids)} tokens, of which {own} are the question{looked_up}. "
+        f"{special} are special tokens, and the template wrote all of those."
     )
     formula = (
         rf"{' + '.join(map(str, [*sizes, own, special, rest]))} = {len(rendered.ids)} \;\text{{tokens}}"
@@ -499,8 +501,8 @@ def answers_shown(
     texts = [study.said_text(part) for part in said]
     picture = stack(
         row(
-            words(texts[0] or "…", title="Without", style="model"),
-            words(texts[1] or "…", title="With", style="model"),
+            words(drawn.said_words(said[0]), title="Without", style="model"),
+            words(drawn.said_words(said[1]), title="With", style="model"),
         ),
         drawn.said_chips(said[0], "Without, token by token, with the probability of each"),
         drawn.said_chips(said[1], "With"),
@@ -512,8 +514,8 @@ def answers_shown(
     else:
         higher = "more" if means[1] > means[0] else "less"
         text = (
-            f"{missing}Without the passages each token has a probability of {means[0]:.0%} (geometric mean), with them "
-            f"{means[1]:.0%}: it is {higher} sure of its words, which does not say that they are true."
+            f"{missing}Without what was looked up, its tokens have a probability of {means[0]:.0%} (geometric mean), "
+            f"with it {means[1]:.0%}: the model is {higher} sure of its words. That does not make them true."
         )
     formula = rf"{len(prompts[0].ids)} \;\text{{tokens read without}}, \quad {len(prompts[1].ids)} \;\text{{with}}"
     return picture, text, formula, {"with_probabilities": [token.probability for token in said[1]], "texts": texts}
@@ -554,7 +556,7 @@ def tools(tool: str, line: str) -> tuple[Any, ...]:
         words(found.result, title="Refused: what goes back into the context" if found.failed else "Result"),
     )
     text = (
-        "The tool refused, and ran nothing. The model would read the refusal and go on."
+        "The tool refused. The model would read the refusal, as a line of its context, and go on."
         if found.failed
         else f"The tool read {many(len(line), 'character')} and gave {{{{result|{found.result}}}}}."
     )
@@ -640,24 +642,25 @@ def loop_shown(found: tool_loop.Loop, done: bool = True) -> tuple[Any, ...]:
     if not calls and not done:
         text = "The model is writing its first line."
     elif not calls:
-        text = "The model has written no call, so no tool has run: every figure in its answer is its own guess."
+        empty = not found.rounds[-1].text.strip()
+        text = "The model has written no call, so no tool has run: " + (
+            "it wrote an empty line." if empty else "whatever its answer says is its own guess."
+        )
     else:
         last = found.rounds[-1]
         text = f"{many(len(calls), 'call')}, of which {len(ran)} gave a result. " + (
             "The model has not answered yet."
             if last.call or not done
             else "The answer contains that result."
-            if ran and ran[-1].result.split()[0] in last.text
+            if ran and tool_loop.holds_number(last.text, ran[-1].result.split()[0])
+            else "The model answered with an empty line."
+            if not last.text.strip()
             else "The answer does not contain the result: it stood in the context, and the model wrote something else."
             if ran
             else "There was no result to use."
         )
     narrow = [t.allowed for line in found.rounds if line.enforced for t in line.said]
-    formula = (
-        rf"\min_t \sum_{{v \,\text{{allowed}}}} p_t(v) = {number(min(narrow))} \;\text{{at the narrowest place}}"
-        if narrow
-        else ""
-    )
+    formula = rf"\min_t \sum_{{v \,\text{{allowed}}}} p_t(v) = {number(min(narrow))}" if narrow else ""
     return picture, text, formula, {
         "lines": [line.text for line in found.rounds],
         "results": [line.call.result if line.call else "" for line in found.rounds],
@@ -715,8 +718,8 @@ def hidden(sentence: str, order: str, own: str, fence: bool) -> tuple[Any, ...]:
     change = np.array(log_p[1]) - np.array(log_p[0])
     picture = stack(
         row(
-            words(study.said_text(said[0]), title="It answers, the passage as it was", style="model"),
-            words(study.said_text(said[1]), title="… with the hidden sentence", style="model"),
+            words(drawn.said_words(said[0]), title="It answers, the passage as it was", style="model"),
+            words(drawn.said_words(said[1]), title="… with the hidden sentence", style="model"),
         ),
         table(
             ["the answer", "p without", "p with", "times as likely"],
@@ -732,9 +735,10 @@ def hidden(sentence: str, order: str, own: str, fence: bool) -> tuple[Any, ...]:
     most = int(np.argmax(change))
     same = study.said_text(said[0]) == study.said_text(said[1])
     gain = drawn.factor(float(change[most]))
+    how = "of the three answers it gains most" if change[most] > 0 else "none of the three gains, and it loses least"
     text = (
-        f"With the hidden sentence, “{REPLIES[most]}” is {gain} times as likely as before: of the three answers it "
-        f"gains most. What the model writes {'begins the same' if same else 'is something else'}."
+        f"With the hidden sentence, “{REPLIES[most]}” is {gain} times as likely as before: {how}. "
+        f"What the model writes {'begins the same' if same else 'is something else'}."
     )
     formula = rf"\ln\frac{{p_{{\text{{with}}}}}}{{p_{{\text{{without}}}}}} = {number(float(change[most]))}"
     return picture, text, formula, {"with_it": log_p[1], "without_it": log_p[0]}

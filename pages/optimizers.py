@@ -102,6 +102,9 @@ FACT = {"surface": "ravine", "x0": -1, "y0": 1, "lr": 0.015, "lr_rescaling": 0.0
                "PyTorch's Nesterov counts the newest gradient almost twice. Here that is too much."),
         Preset("A little too fast", FACT | ALL_OFF | {"sgd": True, "lr": 0.0205},
                "Above 2 / 100 each step overshoots further than the last."),
+        Preset("Turned by 37°", FACT | ALL_OFF | {"surface": "turned", "x0": -1.4, "y0": 0.2, "sgd": True,
+               "momentum": True, "adam": True, "muon": True},
+               "The same ravine, askew. A rate for x and one for y cannot straighten it."),
         Preset("Rosenbrock's valley", PLAIN | ALL_OFF | {"surface": "rosenbrock", "x0": -1.2, "y0": 1, "lr": 0.001,
                "lr_rescaling": 0.05, "steps": 200, "sgd": True, "momentum": True, "adam": True, "muon": True},
                "Into the valley is easy. Along its floor the slope is almost nothing."),
@@ -111,7 +114,7 @@ FACT = {"surface": "ravine", "x0": -1, "y0": 1, "lr": 0.015, "lr_rescaling": 0.0
         Preset("Noise", PLAIN | ALL_OFF | {"surface": "noisy", "x0": -1, "y0": 0.8, "lr": 0.1, "lr_rescaling": 0.1,
                "steps": 150, "sgd": True, "momentum": True, "adam": True, "lion": True},
                "Each step sees 4 of 64 examples. Nobody comes to rest."),
-        Preset("All eight", FACT | dict.fromkeys(ON, True) | {"lr": 0.01},
+        Preset("All eight", FACT | dict.fromkeys(ON, True) | {"lr": 0.01, "lr_rescaling": 0.035},
                "The same start. Only at the first step do all see the same gradient."),
     ],
     height=500,
@@ -718,6 +721,17 @@ def sgd_end() -> str:
 @chapter.number
 def momentum_end() -> str:
     return written(float(f"{ravine('momentum').losses[-1]:.2g}"))
+
+
+@chapter.number
+def adam_end() -> str:
+    return written(float(f"{ravine('adam', 0.05).losses[-1]:.2g}"))
+
+
+@chapter.number
+def adam_turned() -> str:
+    walked = descents.trajectory(study.named("adam", 0.05), "turned", SURFACES["turned"].start, 100)
+    return f"{walked.losses[-1]:.2g}"
 
 
 @chapter.number

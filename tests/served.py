@@ -61,7 +61,7 @@ def free_port() -> int:
 
 
 def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
-    for _ in range(600):
+    for _ in range(1800):
         if process.poll() is not None:
             raise RuntimeError("the server ended while starting")
         try:
@@ -69,7 +69,7 @@ def _wait(address: str, process: subprocess.Popen[bytes]) -> None:
                 return
         except OSError:
             time.sleep(0.1)
-    raise TimeoutError("the server did not start within a minute")
+    raise TimeoutError("the server did not start within three minutes")
 
 
 @contextmanager

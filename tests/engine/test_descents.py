@@ -59,7 +59,7 @@ def test_the_ravine_by_hand():
 
 
 @pytest.mark.parametrize("make", EVERY)
-@pytest.mark.parametrize("name", ["ravine", "rosenbrock", "saddle"])
+@pytest.mark.parametrize("name", ["ravine", "turned", "rosenbrock", "saddle"])
 def test_a_walk_with_backpropagation_is_the_same_walk(make, name):
     """Numbers with a written-out slope, and NumPy points through value_and_grad."""
     by_hand = trajectory(make(), name, SURFACES[name].start, 30)
@@ -103,3 +103,13 @@ def test_rates_and_steps_to():
 def test_no_such_surface():
     with pytest.raises(ValueError, match="no surface called"):
         trajectory(SGD(), "sphere", (0, 0), 1)
+
+
+@pytest.mark.parametrize("make", EVERY)
+def test_only_rates_for_each_parameter_notice_that_the_ravine_was_turned(make):
+    """The same two points in either frame: a rotation takes one walk to the other, or does not."""
+    straight = trajectory(make(), "ravine", (-1.0, 1.0), 60)
+    turned = trajectory(make(), "turned", SURFACES["turned"].start, 60)
+    same = turned.points @ np.array([[0.8, -0.6], [0.6, 0.8]])
+    close = len(same) == len(straight.points) and np.allclose(same, straight.points, atol=1e-6)
+    assert close == isinstance(make(), SGD | Muon)

@@ -69,6 +69,13 @@ def test_cutting():
         study.cut("a " * 700, 5, 0)
 
 
+def test_sentences_that_survive_the_cut():
+    text = "A title\n\nOne two three. Four\nfive! Six?"
+    assert study.whole_sentences(text, study.cut(text, 0, 0)) == (4, 4)
+    assert study.whole_sentences(text, study.cut(text, 3, 0)) == (2, 4), "A title One | two three. Four | five! Six?"
+    assert study.whole_sentences(text, study.cut(text, 3, 2)) == (4, 4)
+
+
 @pytest.mark.model
 def test_the_prompt_holds_all_and_opens_an_answer():
     found = study.prompt("Why?", PASSAGES[:2], "Be brief.")

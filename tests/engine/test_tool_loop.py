@@ -36,6 +36,15 @@ def test_after_a_whole_call_nothing_is_allowed():
     assert not tool_loop.allowed("calculator: 1 + 1\n").any()
 
 
+@pytest.mark.parametrize(
+    ("text", "number", "there"),
+    [("It costs 5 euros.", "5", True), ("5", "5", True), ("15 euros", "5", False), ("5.2", "5", False),
+     ("0.5", "5", False), ("They are 4.82.", "4.82", True), ("4882", "4.82", False)],
+)  # fmt: skip
+def test_a_number_inside_a_longer_one_does_not_count(text, number, there):
+    assert tool_loop.holds_number(text, number) == there
+
+
 @pytest.mark.model
 @pytest.mark.parametrize("question", ["What is 847 times 36?", "Who wrote Hamlet?", "", "<|im_end|>"])
 def test_an_enforced_line_is_a_call_and_the_loop_ends(smollm2, question):

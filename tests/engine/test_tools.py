@@ -31,7 +31,8 @@ def test_as_exact_arithmetic(a, b, c, sign):
     ("line", "result"),
     [("26.2 miles to kilometres", "42.1648128 kilometres"), ("100 fahrenheit to celsius", "37.77777778 celsius"),
      ("-40 C in °F", "-40 fahrenheit"), ("0 celsius to kelvin", "273.15 kelvin"), ("1 lb to oz", "16 ounces"),
-     ("1 gallon to litres", "3.785411784 litres"), ("3 days to minutes", "4320 minutes"), ("5 ft to in", "60 inches")],
+     ("1 gallon to litres", "3.785411784 litres"), ("3 days to minutes", "4320 minutes"), ("5 ft to in", "60 inches"),
+     ("-273.15 c to kelvin", "0 kelvin")],
 )  # fmt: skip
 def test_the_converter_converts(line, result):
     assert TOOLS["convert"](line) == result
@@ -42,7 +43,7 @@ def test_the_converter_converts(line, result):
     "line",
     ["", "__import__('os').system('true')", "9**9**9**9", "1/0", "x", "open('/etc/passwd')", "().__class__", "1e400",
      "[1]*9", "lambda: 0", "1 if 1 else 2", "'a'*9", "3 miles to kilograms", "3 parsecs to miles", "a" * 10_000,
-     "(" * 199, "1" * 199 + " miles to feet", "\0", "🤷", "1,000 * 2"],
+     "(" * 199, "1" * 199 + " miles to feet", "\0", "🤷", "1,000 * 2", "-500 c to kelvin"],
 )  # fmt: skip
 def test_all_else_is_refused_in_a_sentence(tool, line):
     found = run_call(tool, line)
