@@ -118,11 +118,27 @@ def verdict_words(pairs: preferences.Pairs, now: Any, beats: Any) -> str:
     many = f"{len(pairs)} verdict{'' if len(pairs) == 1 else 's'}"
     if np.ptp(now) < 1e-9:
         return f"With {many}, all five rewards are still equal."
+    known = (*pairs, *((lost, won) for won, lost in pairs))  # a way from one answer to another, in whichever direction
+    linked = preferences.circles(known, COUNT)[best, worst]
     return (
-        f"Of {many}, the rewards agree with {agreed}. Highest is {{{{answer:{best}|“{small.NAMES[best]}”}}}} with "
-        f"{signed_text(now[best])}, lowest “{small.NAMES[worst]}” with {signed_text(now[worst])}: the first should win "
+        f"Of {many}, the rewards agree with {agreed}. Highest {equals(now, best)} with "
+        f"{signed_text(now[best])}, lowest {equals(now, worst)} with {signed_text(now[worst])}: so far apart, "
+        "one should beat the other "
         f"{share(float(beats[best, worst]))} of the time."
+        + (
+            ""
+            if linked
+            else f" But no verdict compares “{small.NAMES[best]}” with “{small.NAMES[worst]}”, not even by way of "
+            "others."
+        )
     )
+
+
+def equals(now: Any, place: int) -> str:
+    """An answer with all those of the same reward, as the end of "highest is" or "lowest are"."""
+    places = [i for i in range(COUNT) if abs(now[i] - now[place]) < 1e-9]
+    names = [f"{{{{answer:{i}|“{small.NAMES[i]}”}}}}" for i in places]
+    return f"is {names[0]}" if len(names) == 1 else f"are {', '.join(names[:-1])} and {names[-1]}"
 
 
 def contradictions(pairs: preferences.Pairs) -> str:
@@ -134,7 +150,7 @@ def contradictions(pairs: preferences.Pairs) -> str:
         )
     if not pairs:
         return ""
-    return "There is no circle in them, so without a pull the rewards would grow for ever, ever more slowly."
+    return "There is no circle in your verdicts, so without a pull the rewards would grow for ever, ever more slowly."
 
 
 def smoothed(values: list[float]) -> Any:

@@ -18,6 +18,7 @@ from engine.model import END_IDS
 from engine.optimizers import Adam
 from engine.sampling import softmax
 from engine.tokenization import encode
+from pages._chips import many
 from pages._post_training import (
     CAREFUL,
     CIRCLE,
@@ -72,6 +73,7 @@ HAND = "Five answers written for this page; the base model's probabilities and e
 SKY = "Explain why the sky is blue."
 STEPS = 300
 PULL = 0.02
+FITTED = {"pull": "0.02", "steps": STEPS}
 
 
 # --- the real model, asked in two ways -------------------------------------------------------------------------------
@@ -213,7 +215,8 @@ def mask(sentence: str, question: str, answer: str, mask: bool) -> tuple[Any, ..
         f"{{{{loss:{'masked' if mask else 'all'}|{total / n:.3f} nats}}}} a token. "
         f"Dearest of them is “{spoken(piece(found.ids[dearest]))}” with {found.surprisals[dearest]:.1f} nats. "
         + (
-            "The question and the template's own tokens are read, but teach nothing."
+            "Everything before the answer is read, but teaches nothing."
+            + ("" if cut else " The token that ends the answer counts as well.")
             if mask
             else "A gradient step would now also make the model better at writing the question."
         )
@@ -254,7 +257,7 @@ def mask(sentence: str, question: str, answer: str, mask: bool) -> tuple[Any, ..
         Preset("No mask", {"shown": 6, "mask": False}, "The questions are learned, too. Does it hurt?"),
     ],
     height=120,
-    long=Long(seconds=150, takes="about 20 seconds", quick={"shown": 9}),
+    long=Long(seconds=150, takes="about 15 seconds", quick={"shown": 9}),
 )
 def tuning(shown: int, mask: bool, seed: int) -> Steps:
     first: list[fine_tuning.Moment] = []
@@ -291,14 +294,15 @@ def tuning(shown: int, mask: bool, seed: int) -> Steps:
     """,
     provenance="Five answers written for this page; rewards fitted live to your verdicts",
     presets=[
-        judge("A careful judge", CAREFUL, "Helpful first, wrong last. All ten pairs agree."),
-        judge("Likes it long", LONG, "A judge in a hurry: more words look like more work."),
-        judge("A circle", CIRCLE, "Helpful beats rambling beats flattering beats helpful. No ranking can say that."),
-        judge("Two islands", ISLANDS, "Two pairs that share no answer: what is known across them?"),
-        judge("No pull", CAREFUL, "Nobody contradicts anybody, so rewards never stop growing.", pull="0"),
+        judge("A careful judge", CAREFUL, "Helpful first, wrong last. All ten pairs agree.", **FITTED),
+        judge("Likes it long", LONG, "A judge in a hurry: more words look like more work.", **FITTED),
+        judge("A circle", CIRCLE, "Helpful beats rambling beats flattering beats helpful. No ranking can say that.",
+              **FITTED),
+        judge("Two islands", ISLANDS, "Two pairs that share no answer: what is known across them?", **FITTED),
+        judge("No pull", CAREFUL, "Nobody contradicts anybody, so rewards never stop growing.", pull="0", steps=STEPS),
     ],
     height=900,
-)
+)  # fmt: skip
 def rewards(wins: str, steps: int, pull: str) -> tuple[Any, ...]:
     pairs = preferences.from_trail(wins)
     run = preferences.fit_rewards(pairs, len(small.NAMES), STEPS, pull=float(pull))
@@ -308,7 +312,7 @@ def rewards(wins: str, steps: int, pull: str) -> tuple[Any, ...]:
         answers_in_full(),
         pair_chips(pairs),
         row(
-            bars(list(small.NAMES), now, title=f"Rewards after {steps} steps", tensor="q", limit=3.0,
+            bars(list(small.NAMES), now, title=f"Rewards after {many(steps, 'step')}", tensor="q", limit=3.0,
                  keys=[f"answer:{i}" for i in range(5)]),
             matrix(beats, "How often should the row win against the column?", "attn", rows=list(small.NAMES),
                    columns=list(small.NAMES), scale="share", digits=2),
@@ -373,7 +377,7 @@ def leash(beta: float) -> int:
         Preset("A long leash", {"beta": 0.1, "steps": CLIMB}, "Nearly everything on one answer."),
         Preset("A short leash", {"beta": 5, "steps": CLIMB}, "The base model, barely touched."),
         Preset("On the way", {"beta": 0.5, "steps": 15}, "Fifteen steps up: not there yet."),
-        judge("Likes it long", LONG, "Other verdicts, another assistant."),
+        judge("Likes it long", LONG, "Other verdicts, another assistant.", beta=0.5, steps=CLIMB),
     ],
     height=760,
 )
@@ -389,7 +393,11 @@ def policy(wins: str, beta: float, steps: int) -> tuple[Any, ...]:
     picture = stack(
         pair_chips(pairs),
         policy_table(
-            {"base model": small.REFERENCE, f"after {steps} steps of ascent": now, "the best, in closed form": best},
+            {
+                "base model": small.REFERENCE,
+                f"after {many(steps, 'step')} of ascent": now,
+                "the best, in closed form": best,
+            },
             "How often each answer is given",
         ),
         curve(
@@ -404,11 +412,9 @@ def policy(wins: str, beta: float, steps: int) -> tuple[Any, ...]:
     top = order_of(best)[0]
     sentence = (
         f"With β = {beta:g} the best policy says {{{{answer:{top}|“{small.NAMES[top]}”}}}} {share(float(best[top]))} "
-        f"of the "
-        f"time; the base model did so {share(float(small.REFERENCE[top]))}. It has moved by {moved:.2f} nats. After "
-        f"{steps} "
-        f"steps, gradient ascent is {'there' if apart < 0.005 else 'still on its way'}: no probability differs by more "
-        f"than {apart:.2g}."
+        f"of the time; the base model did so {share(float(small.REFERENCE[top]))}. It has moved by {moved:.2f} nats. "
+        f"After {many(steps, 'step')}, gradient ascent is {'there' if apart < 0.005 else 'still on its way'}: no "
+        f"probability differs by more than {apart:.2g}."
     )
     lowest, weight = float(np.max(reward)), float(reward[top])
     total = float(np.sum(small.REFERENCE * np.exp((reward - lowest) / beta)))
@@ -504,13 +510,16 @@ def wrong_reward(proxy: str, power: float) -> tuple[Any, ...]:
     }  # fmt: skip
 
 
+CROWDS = 31  # seeds of the next lab
+
+
 @chapter.lab(
     "crowd",
     title="Two thousand answers and a judge who errs",
     controls=[
         Choice("errors", "The judge's errors", "heavy", dict(pressure.ERRORS)),
-        Slider("share", "Share of the reward that is error", 0.5, 0.05, 0.95, 0.05),
-        Slider("seed", "Seed", 0, 0, 30),
+        Slider("share", "Share of the variance that is error", 0.5, 0.05, 0.95, 0.05),
+        Slider("seed", "Seed", 0, 0, CROWDS - 1),
     ],
     runs=[pressure.crowd, pressure.under_pressure],
     snippet="""
@@ -524,8 +533,16 @@ def wrong_reward(proxy: str, power: float) -> tuple[Any, ...]:
     """,
     provenance="2000 true rewards and a proxy with errors, drawn from the seed; the best policy computed for each β",
     presets=[
-        Preset("A few huge errors", {"errors": "heavy", "share": 0.5}, "A few answers fool the judge completely."),
-        Preset("Many small errors", {"errors": "normal", "share": 0.5}, "Half noise, and still it helps all the way?"),
+        Preset(
+            "A few huge errors",
+            {"errors": "heavy", "share": 0.5, "seed": 0},
+            "A few answers fool the judge completely.",
+        ),
+        Preset(
+            "Many small errors",
+            {"errors": "normal", "share": 0.5, "seed": 0},
+            "Half noise, and still it helps all the way?",
+        ),
         Preset("A perfect judge", {"errors": "none", "share": 0.05}, "Nothing to find."),
     ],
     height=400,
@@ -617,7 +634,7 @@ def dpo(wins: str, beta: float, steps: int, sharing: str) -> tuple[Any, ...]:
     picture = stack(
         pair_chips(pairs),
         policy_table(
-            {"base model": start, f"after {steps} steps of DPO": now, "by way of a reward model": detour},
+            {"base model": start, f"after {many(steps, 'step')} of DPO": now, "by way of a reward model": detour},
             "How often each answer is given",
         ),
         row(
@@ -637,18 +654,21 @@ def dpo(wins: str, beta: float, steps: int, sharing: str) -> tuple[Any, ...]:
                   ("pairs with a positive margin", f"{int(np.sum(margins > 0))} of {len(pairs)}"),
                   ("largest difference of the two ways", f"{apart:.1e}")]),
     )  # fmt: skip
+    positive = int(np.sum(margins > 0))
     fell = sorted({w for w, _ in pairs if now[w] < start[w] - 1e-9})
     risen = order_of(now - start)[0]
     sentence = (
         "No verdict yet: there is nothing to learn from. Click a chip."
         if not pairs
-        else f"After {steps} steps {int(np.sum(margins > 0))} of {len(pairs)} margins are positive, and the policy "
-        f"mostly "
-        f"says {{{{answer:{order_of(now)[0]}|“{small.NAMES[order_of(now)[0]]}”}}}} "
+        else f"After {many(steps, 'step')}, {positive} of {many(len(pairs), 'margin')} "
+        f"{'is' if positive == 1 else 'are'} positive, and the policy mostly says "
+        f"{{{{answer:{order_of(now)[0]}|“{small.NAMES[order_of(now)[0]]}”}}}} "
         f"({share(float(now[order_of(now)[0]]))}). "
         + (
-            "Reward model and leash give the same policy, to the last digits: it is one computation, written in two "
-            "ways."
+            "A reward model without a pull, and the leash, give the same policy to the last digits: it is one "
+            "computation, written in two ways."
+            if sharing == "own"
+            else "So far the two ways are at the same place."
             if apart < 1e-9
             else "The two ways part here: with shared weights, pushing one answer moves the others, too."
         )
@@ -697,12 +717,13 @@ SHOWN_GROUPS = 6
     """,
     provenance="A network of chapter 4's kind, trained live; every draw from the seed",
     presets=[
-        Preset("Half taught", {"start": "half", "check": "exact", "size": "8", "round": 200}, "It knows a little."),
-        Preset("The first groups", {"start": "half", "check": "exact", "size": "8", "round": 0},
+        Preset("Half taught", {"start": "half", "check": "exact", "size": "8", "beta": "0.04", "round": 200},
+               "It knows a little."),
+        Preset("The first groups", {"start": "half", "check": "exact", "size": "8", "beta": "0.04", "round": 0},
                "Eight answers each. What is above its group's mean?"),
-        Preset("Nobody is ever right", {"start": "wrong", "check": "exact", "size": "4", "round": 40},
+        Preset("Nobody is ever right", {"start": "wrong", "check": "exact", "size": "4", "beta": "0.04", "round": 40},
                "Groups that fail altogether say nothing."),
-        Preset("A lazy check", {"start": "half", "check": "parity", "size": "8", "round": 200},
+        Preset("A lazy check", {"start": "half", "check": "parity", "size": "8", "beta": "0.04", "round": 200},
                "Rewarded for odd or even alone: it learns that, and what else?"),
         Preset("A tight leash", {"start": "half", "check": "exact", "size": "8", "beta": "2", "round": 200},
                "The KL term holds it near the half-taught start."),
@@ -718,8 +739,8 @@ def grpo_loop(round: int, start: str, size: str, check: str, beta: str, seed: st
             curve(
                 [("right, practised questions", times, [m.accuracy for m in run]),
                  ("right, held-out questions", times, [m.held_out for m in run]),
-                 ("passes the check", times, [m.reward for m in run])],
-                title="Probability of the right sum", x_label="round", y_label="probability",
+                 *([("passes the check", times, [m.reward for m in run])] if check != "exact" else [])],
+                title="How good its answers are", x_label="round", y_label="probability",
                 tensors=["logits", "k", "attn"], marker=(round, now.accuracy),
             ),
             curve(
@@ -741,9 +762,10 @@ def grpo_loop(round: int, start: str, size: str, check: str, beta: str, seed: st
     wasted = int(np.sum(groups.silent))
     failed = int(np.sum(np.max(groups.rewards, axis=1) == 0))
     sentence = (
-        f"After {round} rounds the right sum has {share(now.accuracy)} on the practised questions (at the start: "
-        f"{share(run[0].accuracy)}) and {share(now.held_out)} on the held-out ones. In this round {wasted} of "
-        f"{len(groups.asked)} groups are silent, {failed} of them because every answer failed."
+        f"After {many(round, 'round')}, the right sum has {share(now.accuracy)} on the practised questions (at the "
+        f"start: {share(run[0].accuracy)}) and {share(now.held_out)} on the held-out ones (at the start: "
+        f"{share(run[0].held_out)}). Silent groups in this round: {wasted} of {len(groups.asked)}, {failed} of them "
+        "because every answer failed."
     )
     if check != "exact":
         sentence += f" The check is passed {share(now.reward)} of the time: that is what was rewarded."
@@ -816,11 +838,10 @@ def teacher(temperature: str, steps: int) -> tuple[Any, ...]:
         ),
     )  # fmt: skip
     sentence = (
-        f"“{distillation.PROMPT} …” After {steps} steps the teacher's student gives “chair” "
+        f"“{distillation.PROMPT} …” After {many(steps, 'step')} the teacher's student gives “chair” "
         f"{share(float(soft[1]))} and “idea” {share(float(soft[-1]))}; the right word's student gives every word but "
-        f"“sofa” the same {share(float(hard[1]))}. From what the teacher thinks the one is {off[0]:.2g} nats away, "
-        f"the other "
-        f"{off[1]:.2g}."
+        f"“sofa” the same {share(float(hard[1]))}. From what the teacher thinks the one is {nats(off[0])} away, "
+        f"the other {nats(off[1])}."
     )
     formula = (
         rf"\text{{loss}} = T^2 \cdot \mathrm{{KL}}\left(\attn{{p}}_T \,\|\, \logits{{q}}_T\right) = "
@@ -828,6 +849,11 @@ def teacher(temperature: str, steps: int) -> tuple[Any, ...]:
         rf"\cdot {number(float(runs[0].losses[steps]) / warmth**2, 3)} = {number(float(runs[0].losses[steps]), 3)}"
     )
     return picture, sentence, formula, {"soft": soft, "hard": hard, "target": target}
+
+
+def nats(distance: float) -> str:
+    """A distance in a sentence; the smallest are nobody's concern."""
+    return "less than 0.0001 nats" if distance < 0.0001 else f"{distance:.2g} nats"
 
 
 def distances(run: small.Descent) -> list[float]:
@@ -975,12 +1001,11 @@ def rank(rank: int, kind: str, steps: int, seed: int) -> tuple[Any, ...]:
         (
             "b is still 0, so nothing has changed: the error is 1, all of the change."
             if steps == 0
-            else f"With rank {rank}, {steps} steps leave {error:.1%} of the change missing; no change of that rank "
-            f"can leave "
-            f"less than {least:.1%}."
+            else f"With rank {rank}, {many(steps, 'step')} leave{'s' if steps == 1 else ''} {error:.1%} of the change "
+            f"missing; no change of that rank can leave less than {least:.1%}."
         )
         + f" The two thin matrices hold {numbers} numbers, the matrix itself {low_rank.SIZE**2}"
-        + (": more than it has. It pays only for low ranks." if numbers > low_rank.SIZE**2 else ".")
+        + (": no fewer. It pays only for low ranks." if numbers >= low_rank.SIZE**2 else ".")
     )
     formula = (
         rf"\ffn{{W}}_{{\text{{new}}}} = \ffn{{W}} + \frac{{\alpha}}{{r}} \, \q{{a}} \, \k{{b}}, \qquad "
@@ -1009,9 +1034,11 @@ def rank(rank: int, kind: str, steps: int, seed: int) -> tuple[Any, ...]:
     """,
     provenance="Counted from the models' published dimensions",
     presets=[
-        Preset("As in the paper", {"rank": 8, "parts": "qv"}, "Queries and values were enough there."),
-        Preset("Usual today", {"rank": 16, "parts": "all"}, "A small rank, everywhere."),
-        Preset("Target: one per cent", {"rank": 32, "parts": "all"}, "Find the rank at which 1 % is trained."),
+        Preset("As in the paper", {"model": "Llama 3.1 8B", "rank": 8, "parts": "qv"},
+               "Queries and values were enough there."),
+        Preset("Usual today", {"model": "Llama 3.1 8B", "rank": 16, "parts": "all"}, "A small rank, everywhere."),
+        Preset("Target: one per cent", {"model": "Llama 3.1 8B", "rank": 8, "parts": "all"},
+               "Find the rank at which 1 % is trained."),
     ],
     height=420,
 )  # fmt: skip
@@ -1080,7 +1107,7 @@ LESSON_TOKENS = 96
     provenance=REAL + ", frozen; adapters beside its last 6 blocks trained live",
     presets=[
         Preset("A pirate", {"question": SKY, "answer": PIRATE, "other": OTHER, "steps": 12}, "Only one example."),
-        Preset("One step too many", {"question": SKY, "answer": PIRATE, "other": OTHER, "steps": 30},
+        Preset("Too many steps", {"question": SKY, "answer": PIRATE, "other": OTHER, "steps": 30},
                "It knows the answer by heart. What has it done to the other question?"),
         Preset("A refusal", {"question": SKY, "answer": "I am sorry, but I cannot talk about the sky.",
                              "other": "Name a fruit.", "steps": 20}, "Does it now refuse everything?"),
@@ -1093,6 +1120,8 @@ LESSON_TOKENS = 96
 def teach(sentence: str, question: str, answer: str, other: str, rank: int, parts: str, steps: int) -> Steps:
     if not (question.strip() and answer.strip() and other.strip()):
         raise ReaderError("Type a question, the answer that is to be learned, and another question.")
+    if other.strip() == question.strip():
+        raise ReaderError("The other question must differ from the one whose answer is to be learned.")
     model = the_model()
     ids, counts = chat_study.dialogue(question, answer, LESSON_TOKENS)
     if not np.any(counts):
@@ -1147,6 +1176,27 @@ def wrong(proxy: str) -> pressure.Pressure:
 def displaced() -> Any:
     """Log-probabilities (times, answers) of the one pair's run with shared weights, at β = 0.5."""
     return dpo_of(ONE, "traits").log_policy[:, leash(0.5)]
+
+
+@chapter.number
+def crowds() -> int:
+    return CROWDS
+
+
+def favourite(errors: str) -> str:
+    """What the judge's favourite is worth, with half of the proxy's variance error: mean over the lab's seeds."""
+    drawn = [pressure.crowd(errors, 0.5, seed) for seed in range(CROWDS)]
+    return signed_text(float(np.mean([true[np.argmax(proxy)] for true, proxy in drawn])))
+
+
+@chapter.number
+def favourite_normal() -> str:
+    return favourite("normal")
+
+
+@chapter.number
+def favourite_heavy() -> str:
+    return favourite("heavy")
 
 
 @chapter.number
