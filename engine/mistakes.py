@@ -189,7 +189,7 @@ def _seeing_ahead(model: Model) -> Edit:
 MODEL_MISTAKES: dict[str, tuple[str, Callable[[Model], Edit]]] = {
     "none": ("nothing is wrong", lambda model: {}),
     "pairs": (
-        "RoPE turns half-split pairs; the file has interleaved ones",
+        "RoPE turns half-split pairs, not interleaved ones",
         lambda model: other_rope(model.config, layout="half"),
     ),
     "base": ("RoPE with the base 10 000 for 100 000", lambda model: other_rope(model.config, base=10_000.0)),
