@@ -16,7 +16,7 @@ from engine.journey import Stop, journey, lens_depths, strongest_neurons
 from engine.kv_cache import decode_flops, plan
 from engine.ledger import CONFIGS, total_parameters
 from engine.model import END_IDS, Model
-from engine.sampling import entropy, sample, softmax, surprisal
+from engine.sampling import entropy, most_likely, sample, softmax, surprisal
 from pages._chips import many
 from pages._continuations import bar_label
 from pages._reading import Reading, piece, read, spoken, written
@@ -84,6 +84,7 @@ def the_journey(sentence: str, step: int, block: int, head: int, temperature: st
     stop = stops[at]
     before = [*reading.ids, *(s.chosen for s in stops[:at])]
     names = [piece(i) for i in before]
+    p = softmax(stop.logits, float(temperature))
     parts = [
         ("Text", "What is there when this run begins.", "/", words(sentence_so_far(reading, stops, at))),
         token_stage(before, len(stop.read)),
@@ -94,14 +95,13 @@ def the_journey(sentence: str, step: int, block: int, head: int, temperature: st
         neurons_stage(stop, block),
         lens_stage(stop, names[-1]),
         logits_stage(stop),
-        draw_stage(stop, float(temperature)),
+        draw_stage(stop, p, float(temperature)),
         output_stage(reading, stops, at),
         cache_stage(reading, stops, at),
         work_stage(stop, at),
         loss_stage(reading),
     ]
     picture = stack(*(stage(f"{i}. {title}", note, link, part) for i, (title, note, link, part) in enumerate(parts, 1)))
-    p = softmax(stop.logits, float(temperature))
     text = (
         f"{reading.note}Run {at + 1} of {len(stops)}: the model read {many(len(stop.read), 'token')} in "
         f"{1000 * stop.seconds:.0f} ms and scored {len(p):,}. The draw of {stop.draw:.3f} chose "
@@ -215,16 +215,15 @@ def lens_stage(stop: Stop, name: str) -> Part:
 
 
 def logits_stage(stop: Stop) -> Part:
-    top = np.argsort(-stop.logits, kind="stable")[:SHOWN]
+    top = most_likely(stop.logits, SHOWN)
     lowest, highest = signed(stop.logits.min()), signed(stop.logits.max())
     note = f"One score for each of {len(stop.logits):,} tokens, from {lowest} to {highest}."
     drawn = bars([bar_label(int(i)) for i in top], stop.logits[top], title="", tensor="logits")
     return "Logits", note, "/sampling", drawn
 
 
-def draw_stage(stop: Stop, temperature: float) -> Part:
-    p = softmax(stop.logits, temperature)
-    named = sorted(int(i) for i in {*np.argsort(-p, kind="stable")[:SHOWN].tolist(), stop.chosen})
+def draw_stage(stop: Stop, p: np.ndarray, temperature: float) -> Part:
+    named = sorted(int(i) for i in {*most_likely(stop.logits, SHOWN).tolist(), stop.chosen})
     gaps, labels, shares, chosen = [0, *(i + 1 for i in named)], [], [], 0
     for start, token in zip(gaps, named, strict=False):
         if start < token:
@@ -291,7 +290,9 @@ def work_stage(stop: Stop, at: int) -> Part:
 def loss_stage(reading: Reading) -> Part:
     if len(reading.ids) < 2:
         return "Loss", "One token alone was predicted by nothing.", "/training", words(spoken(reading.pieces[0]))
-    losses = surprisal(reading.trace["logits"][:-1], np.array(reading.ids[1:]))
+    losses = reading.model.memo.get(
+        ("journey, losses", reading.ids), lambda: surprisal(reading.trace["logits"][:-1], np.array(reading.ids[1:]))
+    )
     worst = int(np.argmax(losses))
     note = (
         f"In training your sentence would be the answer key: {float(np.mean(losses)):.2f} nats a token on average. "

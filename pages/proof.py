@@ -125,7 +125,7 @@ def against_its_limit(found: Measured) -> str:
     "functions",
     title="Every function, compared now",
     controls=[
-        Choice("group", "Chapter", "attention", options=CHAPTERS),
+        Choice("group", "Chapter", "sampling", options=CHAPTERS),
         Toggle("each", "Every check on a line of its own", False),
     ],
     runs=[made, proofs.relative_error, gradient_check],
@@ -359,7 +359,7 @@ def two_ways(sentence: str) -> tuple[Any, ...]:
     )  # fmt: skip
     held = sum(bool(error <= limit) for error, limit in zip(errors, limits, strict=True))
     text = (
-        f"{reading.note}{'All' if held == len(limits) else held} of {len(limits)} ways agree. With the cache and "
+        f"{reading.note}{'All' if held == len(limits) else f'{held} of'} {len(limits)} ways agree. With the cache and "
         f"without it, no log-probability differs by more than {small(float(errors[0]))}."
     )
     formula = rf"\max|\ln p_\text{{cached}} - \ln p_\text{{whole}}| = {number(float(errors[0]), 2)}"
@@ -472,7 +472,7 @@ def broken(mistake: str) -> tuple[Any, ...]:
     loudest = max(caught, key=lambda m: m.error if np.isfinite(m.error) else -1)
     picture = stack(
         bars(
-            [HEADINGS[kind] for kind in KINDS if any(m.check.kind == kind for m in found)],
+            [SHORT[kind] for kind in KINDS if any(m.check.kind == kind for m in found)],
             [np.mean([not m.passed for m in found if m.check.kind == kind])
              for kind in KINDS if any(m.check.kind == kind for m in found)],
             title="Share of the checks that notice", tensor="grad", share=True, limit=1.0,
@@ -677,6 +677,16 @@ def of_the_model() -> int:
 @chapter.number
 def slope_limit() -> str:
     return small(proofs.SLOPE)
+
+
+@chapter.number
+def double_limit() -> str:
+    return small(proofs.FLOAT64)
+
+
+@chapter.number
+def single_limit() -> str:
+    return small(proofs.FLOAT32)
 
 
 @chapter.number
