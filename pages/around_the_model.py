@@ -34,7 +34,7 @@ LAUNDRY = "On which days can a researcher do the laundry?"
 SHOWER = "How long may I shower when fresh water is scarce?"
 CUTS = (
     Choice("size", "Cut into", "0", drawn.SIZES),
-    Choice("overlap", "Neighbours share", "0", drawn.OVERLAPS),
+    Choice("overlap", "Neighbours share (paragraphs: nothing)", "0", drawn.OVERLAPS),
 )
 OWN = Text("own", "Your own document (empty: the ship's handbook)", "", limit=drawn.DOCUMENT_LIMIT, rows=3)
 CUT_SNIPPET = """
@@ -92,8 +92,11 @@ def chunks(size: str, overlap: str, own: str, passage: int) -> tuple[Any, ...]:
         ),
     )
     whole, sentences = study.whole_sentences(drawn.document(own), found)
+    size_words = (
+        many(max(lengths), "word") if min(lengths) == max(lengths) else f"{min(lengths)} to {max(lengths)} words"
+    )
     sentence = (
-        f"{many(len(found), 'passage')} of {min(lengths)} to {max(lengths)} words. Of the document's "
+        f"{many(len(found), 'passage')} of {size_words}. Of the document's "
         f"{many(sentences, 'sentence')}, {whole} {'stands' if whole == 1 else 'stand'} whole in one of them. "
     ) + (
         f"The overlap makes {sum(lengths):,} words of {total:,}."
@@ -246,7 +249,7 @@ def ingredients(sentence: str, question: str, passage: str) -> tuple[Any, ...]:
     )
     if encoder is None:
         return drawn.bm25_table(found), note + by_words, bm25_formula(found), data
-    order = np.argsort(-found.products)
+    order, most = np.argsort(-found.products), int(np.argmax(found.parts))
     picture = stack(
         tokens(
             [
@@ -270,7 +273,8 @@ def ingredients(sentence: str, question: str, passage: str) -> tuple[Any, ...]:
     )  # fmt: skip
     text = (
         f"The cosine is {found.cosine:.3f}: the question's vector times the passage's, {len(found.products)} products, "
-        f"of which {int(np.sum(found.products > 0))} are positive. The darkest token adds most. {by_words}"
+        f"of which {int(np.sum(found.products > 0))} are positive. Of the question's tokens, "
+        f"“{found.tokens[most]}” adds most, {found.parts[most]:.3f}. {by_words}"
     )
     return picture, text, bm25_formula(found), data
 

@@ -114,7 +114,7 @@ FACT = {"surface": "ravine", "x0": -1, "y0": 1, "lr": 0.015, "lr_rescaling": 0.0
         Preset("Noise", PLAIN | ALL_OFF | {"surface": "noisy", "x0": -1, "y0": 0.8, "lr": 0.1, "lr_rescaling": 0.1,
                "steps": 150, "sgd": True, "momentum": True, "adam": True, "lion": True},
                "Each step sees 4 of 64 examples. Nobody comes to rest."),
-        Preset("All eight", FACT | dict.fromkeys(ON, True) | {"lr": 0.01, "lr_rescaling": 0.035},
+        Preset("All eight", FACT | dict.fromkeys(ON, True) | {"lr": 0.01, "lr_rescaling": 0.034},
                "The same start. Only at the first step do all see the same gradient."),
     ],
     height=500,

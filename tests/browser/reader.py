@@ -122,8 +122,9 @@ def differences(before: dict[str, str], after: dict[str, str]) -> list[str]:
 
 
 def _in_order(element: str) -> str:
-    """A tag with its attributes by name: their order is that in which a painter happened to set them."""
+    """A tag, its attributes and classes by name: their order is that in which a painter happened to set them."""
     tag, end, text = element.partition(">")
+    tag = re.sub(r'class="([^"]*)"', lambda found: f'class="{" ".join(sorted(found[1].split()))}"', tag)
     attributes = sorted(re.findall(r'[\w-]+="[^"]*"', tag))
     return re.sub(r'\s+[\w-]+="[^"]*"', "", tag) + " " + " ".join(attributes) + end + text
 
