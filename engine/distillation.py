@@ -56,7 +56,7 @@ class Lessons:
 def lessons(model: Model, ids: Sequence[int], most: int = 60, share: float = 0.6) -> Lessons:
     """Every token of a text as one lesson, its first `share` to learn from. Raises ValueError for under 20 tokens."""
     if len(ids) < 20:
-        raise ValueError(f"A text of {len(ids)} tokens holds too few lessons; give at least 20.")
+        raise ValueError(f"Tokens in this text: {len(ids)}. That is too few lessons; give at least 20.")
     text = np.asarray(ids)
     found, counts = np.unique(text, return_counts=True)
     kinds = np.sort(found[np.argsort(-counts, kind="stable")[:most]])

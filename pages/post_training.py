@@ -862,7 +862,7 @@ def distances(run: small.Descent) -> list[float]:
 
 
 PAGE = (Path(__file__).parent.parent / "data" / "one_page.txt").read_text("utf-8")
-TARGETS = {"hard": "the tokens that came", "soft": "the teacher's probabilities", "both": "half and half"}
+TARGETS = {"hard": "the tokens that came", "soft": "the teacher's probabilities", "both": "both, half and half"}
 SOFTNESS = {"hard": 0.0, "soft": 1.0, "both": 0.5}
 
 
