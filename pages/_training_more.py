@@ -620,7 +620,7 @@ def sweep_shown(corpus: Corpus, entrants: list[sweep.Entrant], seen: list[tuple[
 def fit_cells(law: sweep.PowerLaw, sizes: Any, i: int) -> list[str]:
     """What the law says of a model, and how far the model's loss above the floor is off that."""
     return [
-        f"{float(law(sizes[i])):.3f}",
+        f"{law(sizes)[i]:.3f}",
         f"{100 * (math.exp(law.residuals[i]) - 1):+.1f} %".replace("-", MINUS),
     ]
 
