@@ -1,4 +1,4 @@
-"""The chapter on training. Its labs are declared in two files, training.py and _training_more.py."""
+"""The chapter on training. Its labs are declared in training.py, _training_more.py and _training_scaling.py."""
 
 from __future__ import annotations
 
