@@ -467,7 +467,7 @@ def test_a_question_about_the_readers_own_settings_is_judged_by_them(chapter: Ch
 def test_a_chapter_asks_and_its_answers_are_all_used(chapter: Chapter) -> None:
     assert {question["answer"] for question in chapter.questions} == set(chapter.answers)
     if chapter.entry.number:
-        assert 2 <= len(chapter.questions) <= 4
+        assert 2 <= len(chapter.questions) <= 6  # more than a few are a test, not a pause
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS.values(), ids=CHAPTERS)
