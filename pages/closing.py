@@ -64,7 +64,7 @@ PAIRS = (0, 4, 8, 16, 24, 31)
 
         stops = journey(load(), encode({sentence!r}, "smollm2")[:20], 8, {temperature}, {seed})
         chosen = np.array([stop.chosen for stop in stops])
-        print(decode(chosen, "smollm2"))
+        print(decode([int(token) for token in chosen], "smollm2"))
     """,
     provenance="SmolLM2-135M with its real weights and its cache, on the sentence at the top of the page",
     real=True,

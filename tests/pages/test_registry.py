@@ -129,7 +129,8 @@ def check(lab: Lab, shown: Mapping[str, Any]) -> None:
 def is_plain(sentence: str, typed: list[str] | tuple[()] = ()) -> bool:
     """Words for a reader that end like a sentence. What the reader typed may stand in it, whatever it is."""
     for text in sorted(typed, key=len, reverse=True):
-        sentence = sentence.replace(text, "…") if text.strip() else sentence
+        if text.strip():  # an encoder may have made it lower case
+            sentence = re.sub(re.escape(text), "…", sentence, flags=re.IGNORECASE)
     return sentence.rstrip(" ”\"')").endswith((".", "?", ":", "!", "…")) and not UNFIT.search(sentence)
 
 
