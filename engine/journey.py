@@ -44,7 +44,9 @@ class Stop:
     seconds: float  # that the run took
 
 
-def journey(model: Model, ids: Sequence[int], tokens: int, temperature: float = 0.8, seed: int = 1) -> tuple[Stop, ...]:
+def journey(
+    model: Model, ids: Sequence[int], tokens: int, temperature: float | int = 0.8, seed: int = 1
+) -> tuple[Stop, ...]:
     """Up to `tokens` runs, one token each; fewer where the model ends the text. Read-only, and kept by the model."""
     key = ("journey", tuple(map(int, ids)), tokens, temperature, seed)
 
@@ -65,7 +67,7 @@ def journey(model: Model, ids: Sequence[int], tokens: int, temperature: float = 
 
 def _stop(
     model: Model, trace: Trace, fresh: Sequence[int], length: int, nbytes: int, seconds: float,
-    rng: np.random.Generator, temperature: float,
+    rng: np.random.Generator, temperature: float | int,
 ) -> Stop:  # fmt: skip
     layers = range(model.config.layers)
     drawn = sample(trace["logits"][-1], rng, temperature)

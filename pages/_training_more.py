@@ -143,7 +143,7 @@ def epochs_shown(corpus: Corpus, plan: Plan, seen: list[dict[str, tuple[Step, ..
         rf"\text{{epochs}} = \frac{{\text{{steps}} \cdot \text{{batch}}}}{{\text{{windows}}}} = "
         rf"\frac{{{at[-1]} \cdot {plan.batch}}}{{32}} = {number(often['32'])}"
     )
-    return picture, text, formula, {"final": np.array([final[n] for n in names]), "sets": np.array(SETS, float)}
+    return picture, text, formula, {"final": np.array([final[n] for n in names]), "windows": np.array(SETS, float)}
 
 
 def named(name: str) -> str:
@@ -180,7 +180,7 @@ COPIES = (1, 10, 100, 1000)
 
         corpus, steps = synthetic(), int({steps!r})
         windows = windows_of(corpus, 2000, 32)
-        sets = {{k: limited(corpus, with_copies(windows, float({share!r}), k)[0]) for k in (1, 10, 100, 1000)}}
+        sets = {{str(k): limited(corpus, with_copies(windows, float({share!r}), k)[0]) for k in (1, 10, 100, 1000)}}
         gpt = GPT(len(corpus.vocabulary), layers=1, width=32, heads=8, context=32)
         plan = Plan(steps=steps, batch=16, learning_rate=1e-2, warmup=20, seed=2 * {seed},
                     evaluate_every=max(10, steps // 10), held_out=64)

@@ -151,6 +151,11 @@ def chunks(size: str, overlap: str, own: str, passage: int) -> tuple[Any, ...]:
             {"question": "May I light a cigarette?"},
             "The passage speaks of smoking, and has not one word of the question.",
         ),
+        Preset(
+            "Cut every 60 words",
+            {"question": LAUNDRY, "size": "60", "overlap": "2"},
+            "Neighbours share half: the same sentence is found twice.",
+        ),
         Preset("Not in the document", {"question": "Who won the football match?"}, "Something always comes first."),
     ],
     real=True,
@@ -308,6 +313,12 @@ def bm25_formula(found: study.Ingredients) -> str:
         print({{way: found.count(1) for way, found in places.items()}})
     """,
     provenance="Questions in data/handbook_questions.toml, ranked live; 0: the answer was cut in two",
+    presets=[
+        Preset("Paragraphs", {"size": "0", "overlap": "0"}, "As the handbook was written: each about one thing."),
+        Preset(
+            "60 words, half shared", {"size": "60", "overlap": "2"}, "Cut anywhere, and every cut is whole next door."
+        ),
+    ],
     real=True,
     height=760,
 )
@@ -705,6 +716,10 @@ REPLIES = ("The ship's dog is called Biscuit.", "The ship's dog is called Rex.",
         print(with_it)
     """,
     provenance="SmolLM2's probabilities after the prompt, with the sentence in the passage and without",
+    presets=[
+        Preset("An order", {"order": "banana", "fence": False}, "The question is what the dog is called."),
+        Preset("Your own words", {"order": "own", "fence": False}, "No order, only a false statement. Which works?"),
+    ],
     real=True,
     height=560,
 )  # fmt: skip

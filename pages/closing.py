@@ -64,7 +64,7 @@ PAIRS = (0, 4, 8, 16, 24, 31)
 
         stops = journey(load(), encode({sentence!r}, "smollm2")[:20], 8, {temperature}, {seed})
         chosen = np.array([stop.chosen for stop in stops])
-        print(decode(chosen, "smollm2"))
+        print(decode([int(token) for token in chosen], "smollm2"))
     """,
     provenance="SmolLM2-135M with its real weights and its cache, on the sentence at the top of the page",
     real=True,
@@ -236,7 +236,7 @@ def draw_stage(stop: Stop, p: np.ndarray, temperature: float) -> Part:
     shares.append(float(p[named[-1] + 1 :].sum()))
     rank = int(np.sum(p > p[stop.chosen])) + 1
     drawn = stack(
-        stretches(labels, shares, title="", tensor="logits", draw=stop.draw, chosen=chosen),
+        stretches(labels, shares, title="The draw", tensor="logits", draw=stop.draw, chosen=chosen),
         readouts(
             [("random number", f"{stop.draw:.4f}"), ("chosen", f"“{spoken(piece(stop.chosen))}”"),
              ("its share", f"{p[stop.chosen]:.2%}"), ("its rank", f"{rank:,}"),

@@ -114,6 +114,9 @@ FACT = {"surface": "ravine", "x0": -1, "y0": 1, "lr": 0.015, "lr_rescaling": 0.0
         Preset("Noise", PLAIN | ALL_OFF | {"surface": "noisy", "x0": -1, "y0": 0.8, "lr": 0.1, "lr_rescaling": 0.1,
                "steps": 150, "sgd": True, "momentum": True, "adam": True, "lion": True},
                "Each step sees 4 of 64 examples. Nobody comes to rest."),
+        Preset("Other noise for each seed", PLAIN | ALL_OFF | {"surface": "bowl", "x0": -1, "y0": 0.8, "lr": 0.1,
+               "lr_rescaling": 0.1, "steps": 100, "noise": 1, "sgd": True, "adam": True},
+               "The gradient is blurred at every step. Another seed, another path."),
         Preset("All eight", FACT | dict.fromkeys(ON, True) | {"lr": 0.01, "lr_rescaling": 0.034},
                "The same start. Only at the first step do all see the same gradient."),
     ],
@@ -330,6 +333,8 @@ def ratio_words(sizes: np.ndarray, what: str) -> str:
                "A shorter memory fills sooner."),
         Preset("Too small instead", {"beta1": 0.99, "beta2": 0.9, "noise": 0, "steps": 200},
                "If the mean fills more slowly than the squares, the error goes the other way."),
+        Preset("In noise", {"beta1": 0.9, "beta2": 0.999, "noise": 1, "steps": 60},
+               "Every seed draws other noise. The first step is too long with all of them."),
     ],
     height=360,
 )  # fmt: skip

@@ -164,7 +164,7 @@ def functions(group: str, each: bool) -> tuple[Any, ...]:
 
 def errors_of(found: Sequence[Measured]) -> dict[str, Any]:
     return {
-        "checks": [m.check.name for m in found],
+        "names": [m.check.name for m in found],
         "against": [m.check.against for m in found],
         "errors": np.array([m.error for m in found]),
         "limits": np.array([m.check.limit for m in found]),

@@ -325,6 +325,7 @@ def live(
             "Names first", {"at": 6, "prompt": "Cleo asks Gus for the lamp and"}, "Who gives? Slide back and forth."
         ),
         Preset("Agreement", {"at": 7, "prompt": "the keys near the box"}, "The nearest noun is “box”. fall or falls?"),
+        Preset("Another head", {"at": 6, "prompt": "", "layer": 1, "head": 0}, "Each head has a map of its own."),
     ],
     follows="live",
     height=520,

@@ -176,7 +176,7 @@
       node._shape = shape;
       const chips = p.labels.map((name, i) => el(p.pick ? "button" : "span", { class: "chip", type: p.pick ? "button" : null, "data-pick": i, "data-key": "token:" + i }, G.visible(name), el("span", { class: "arc-share" })));
       const overlay = svg("svg", { class: "arc-lines", "aria-hidden": "true" });
-      body(node).replaceChildren(el("div", { class: "scroll" }, el("div", { class: "arc-row" }, overlay, ...chips)));
+      body(node).replaceChildren(el("div", p.pick ? { class: "scroll" } : { class: "scroll", tabindex: 0, role: "region", "aria-label": p.title }, el("div", { class: "arc-row" }, overlay, ...chips)));
       G.listen(node, {
         click(event) {
           const at = event.target.closest("[data-pick]"), now = node._picture;

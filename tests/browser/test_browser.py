@@ -616,7 +616,7 @@ def test_every_question_can_be_answered_right_and_wrong(read: Read, path: str) -
         for number in range(len(question["choice"])):
             asked.locator(f"[data-choice='{number}']").click()
             reader.until(
-                "([i, n]) => document.querySelectorAll('#live .question')[i].querySelectorAll('[data-choice]')[n]"
+                "([i, n]) => document.querySelector(`#live .question[data-question='${i}'] [data-choice='${n}']`)"
                 ".matches('.right, .wrong')",
                 [index, number],
             )

@@ -129,7 +129,8 @@ def check(lab: Lab, shown: Mapping[str, Any]) -> None:
 def is_plain(sentence: str, typed: list[str] | tuple[()] = ()) -> bool:
     """Words for a reader that end like a sentence. What the reader typed may stand in it, whatever it is."""
     for text in sorted(typed, key=len, reverse=True):
-        sentence = sentence.replace(text, "…") if text.strip() else sentence
+        if text.strip():  # an encoder may have made it lower case
+            sentence = re.sub(re.escape(text), "…", sentence, flags=re.IGNORECASE)
     return sentence.rstrip(" ”\"')").endswith((".", "?", ":", "!", "…")) and not UNFIT.search(sentence)
 
 
@@ -467,7 +468,7 @@ def test_a_question_about_the_readers_own_settings_is_judged_by_them(chapter: Ch
 def test_a_chapter_asks_and_its_answers_are_all_used(chapter: Chapter) -> None:
     assert {question["answer"] for question in chapter.questions} == set(chapter.answers)
     if chapter.entry.number:
-        assert 2 <= len(chapter.questions) <= 4
+        assert 2 <= len(chapter.questions) <= 6  # more than a few are a test, not a pause
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS.values(), ids=CHAPTERS)
