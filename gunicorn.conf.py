@@ -49,7 +49,10 @@ logger_class = PrivateLogger
 
 
 def on_starting(server: Any) -> None:
-    """Say in a sentence that the port is taken, where gunicorn would retry and then fail with a trace."""
+    """Say in a sentence that the port is taken; else compute what takes seconds, once, before the workers start.
+
+    gunicorn itself would retry the port and then fail with a trace.
+    """
     family = socket.AF_INET6 if ":" in _host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -59,6 +62,9 @@ def on_starting(server: Any) -> None:
             raise SystemExit(
                 f"{_address} cannot be used ({problem.strerror}). Try another: PORT=8051 make run"
             ) from None
+    from ui.server import prepare
+
+    prepare()
 
 
 def post_worker_init(worker: Any) -> None:

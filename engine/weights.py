@@ -70,10 +70,10 @@ class Matrix:
             raise TypeError(f"These weights are {self.dtype}, so they cannot multiply {x.dtype} activations.")
         if x.ndim > 2:  # all texts of a batch in one product: the matrix is read once
             return np.reshape(np.reshape(x, (-1, self.shape[0])) @ self, (*x.shape[:-1], self.shape[1]))
-        if len(x) == 1 and isinstance(x, np.ndarray):
-            return np.vecdot(self.rows, x)[None]
         if len(x) <= FEW and not isinstance(x, np.ndarray):  # traced: the whole product is one step
             return np.vecdot(self.rows, x[:, None])
+        if len(x) == 1:
+            return np.vecdot(self.rows, x)[None]
         if len(x) <= FEW:  # a few texts that grow side by side
             starts = range(0, len(self.rows), ROWS_AT_ONCE)
             return np.concatenate([np.vecdot(self.rows[i : i + ROWS_AT_ONCE], x[:, None]) for i in starts], axis=1)

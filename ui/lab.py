@@ -151,8 +151,9 @@ def compute(lab: Lab, raw_values: Mapping[str, Any], *, wait: bool = False, read
     """
     values, notes = lab.clean(raw_values)
     if lab.long and not wait:
-        return {**_left_by_job(lab, values, reader), "values": values, "notes": notes}
-    run = runs.latest(reader, f"{lab.chapter}-{lab.follows}") if lab.follows else None
+        left = _left_by_job(lab, values, reader)
+        return {**_shown_of_job(lab, left), "values": values, "notes": notes}
+    run = _followed(lab, reader)
     try:
         shown = _run(lab, values, run) if run is not None or not lab.cached else _cached_run(lab, values)
     except ReaderError as problem:
@@ -162,14 +163,21 @@ def compute(lab: Lab, raw_values: Mapping[str, Any], *, wait: bool = False, read
     return {**shown, "values": values, "notes": notes}
 
 
+def _followed(lab: Lab, reader: str) -> runs.Run | None:
+    """The reader's latest run in the long lab that this one looks at."""
+    return runs.latest(reader, f"{lab.chapter}-{lab.follows}") if lab.follows else None
+
+
 def _left_by_job(lab: Lab, values: Mapping[str, Any], reader: str) -> dict[str, Any]:
-    """What the page shows of a job that was run before: finished, or (where runs are kept) how far it came."""
+    """What a job with these values has left: finished, or (where runs are kept) what it has noted on its way."""
     key = result_key(lab, values)
-    if not lab.keeps:
-        kept = results.kept(key)
-        return kept["shown"] if kept else {}
-    noted = runs.noted(reader, lab.id, key)
-    return noted.get("shown", {}) | ({} if noted.get("finished") or not noted.get("shown") else {"partly": True})
+    return runs.noted(reader, lab.id, key) if lab.keeps else results.kept(key) or {}
+
+
+def _shown_of_job(lab: Lab, left: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page shows of it, and whether that is how far a kept run came."""
+    shown = dict(left.get("shown") or {})
+    return {**shown, "partly": True} if shown and lab.keeps and not left.get("finished") else shown
 
 
 def _run(lab: Lab, values: Mapping[str, Any], run: runs.Run | None = None) -> dict[str, Any]:
@@ -233,11 +241,9 @@ def data_of(lab: Lab, raw_values: Mapping[str, Any], *, wait: bool = False, read
     """The unrounded arrays behind the picture. Raises what the lab raises; of a long lab, what its job has left."""
     values, _ = lab.clean(raw_values)
     if not lab.long or wait:
-        run = runs.latest(reader, f"{lab.chapter}-{lab.follows}") if lab.follows else None
-        return dict(_shown(lab, values, run).data)
-    key = result_key(lab, values)
-    kept = runs.noted(reader, lab.id, key) if lab.keeps else results.kept(key)
-    if not kept or "data" not in kept:
+        return dict(_shown(lab, values, _followed(lab, reader)).data)
+    kept = _left_by_job(lab, values, reader)
+    if "data" not in kept:
         raise ReaderError("Run the lab with these settings first; its numbers are then kept for an hour.")
     if kept["data"] is None:
         raise ReaderError("These numbers are too many to keep. The code drawer says how to compute them.")

@@ -153,8 +153,12 @@ def _warm(app: Dash) -> None:
                 raise RuntimeError(f"{entry.path} answers {status}")
         client.get("/_dash-dependencies")
     app.server.config["PROPAGATE_EXCEPTIONS"] = None
-    for prepare in BOOK.before_serving:
-        prepare()
+
+
+def prepare() -> None:
+    """First answers that take seconds, computed before the first reader comes. For whoever serves, not for imports."""
+    for compute_first in BOOK.before_serving:
+        compute_first()
 
 
 def _callback_failed(problem: Exception) -> Any:

@@ -1,4 +1,4 @@
-"""What tests of the engine share: the real model, and a tiny one of random weights."""
+"""What tests of the engine share: the real models, and a tiny one of random weights."""
 
 from __future__ import annotations
 
@@ -6,15 +6,24 @@ import numpy as np
 import pytest
 from tiny_model import CONFIG, write_package
 
-from engine import weights
+from engine import minilm_file, weights
 from engine.memo import Memo
 from engine.model import Model, load
+from engine.retrieval import Encoder
 from engine.weights import load_weights
 
 
 @pytest.fixture(scope="session")
 def smollm2():
     return load()
+
+
+@pytest.fixture(scope="session")
+def encoder():
+    """MiniLM; without its file, which is a package of its own, the tests that need it are skipped and say why."""
+    if not (found := minilm_file.available()):
+        pytest.skip(found.reason)
+    return Encoder.load()
 
 
 @pytest.fixture(scope="module")

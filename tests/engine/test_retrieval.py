@@ -12,20 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import minilm_file
-from engine.retrieval import Encoder, bm25, bm25_in_full, chunk, ranked, spans, terms, tools
+from engine.retrieval import bm25, bm25_in_full, chunk, ranked, spans, terms, tools
 from engine.word_pieces import pieces, words
 
 with np.load(Path(__file__).parent.parent / "goldens" / "minilm.npz") as _file:
     GOLDEN = dict(_file)
 ABOUT = json.loads(str(GOLDEN["about"]))
-
-
-@pytest.fixture(scope="module")
-def encoder():
-    if not (found := minilm_file.available()):
-        pytest.skip(found.reason)
-    return Encoder.load()
 
 
 # The encoder ---------------------------------------------------------------------------------------------------------

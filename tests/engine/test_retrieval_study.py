@@ -5,22 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine import minilm_file
 from engine import retrieval_study as study
 from engine.chat_template import turns
 from engine.embeddings import cosine_similarity
-from engine.retrieval import Encoder, bm25, ranked
+from engine.retrieval import bm25, ranked
 from engine.sampling import log_softmax
 from engine.tokenization import encode
 
 PASSAGES = study.cut(study.handbook(), 0, 0)
-
-
-@pytest.fixture(scope="module")
-def encoder():
-    if not (found := minilm_file.available()):
-        pytest.skip(found.reason)
-    return Encoder.load()
 
 
 def test_each_question_has_one_right_passage():
