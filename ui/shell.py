@@ -31,7 +31,7 @@ def page_html(path: str, query: Mapping[str, Any], files: Mapping[str, str], par
     description = entry.idea if entry else TAGLINE
     boot = {
         "labs": first,
-        "terms": BOOK.terms,
+        "terms": {name: text for name, text in BOOK.terms.items() if f'data-term="{escape(name)}"' in main},
         "sentence": sentence,
         "defaultSentence": DEFAULT_SENTENCE,
         "chapter": entry.slug if entry else "",

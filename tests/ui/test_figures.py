@@ -40,6 +40,24 @@ def test_rounding_twice_changes_nothing_and_json_holds_it(wide: float, narrow: f
             assert math.isclose(numbers(shown), shown, rel_tol=1e-12)
 
 
+@settings(deadline=None, max_examples=200)
+@given(st.lists(st.floats(), min_size=1, max_size=9), st.lists(st.floats(), min_size=1, max_size=9), st.booleans())
+def test_a_curve_is_rounded_by_less_than_can_be_seen(one: list[float], other: list[float], log: bool) -> None:
+    picture = figures.curve([("a", one, one), ("b", other, other)], title="", x_label="", y_label="", log_y=log)
+    json.dumps(picture, allow_nan=False)
+    drawn = [value for line in picture["series"] for value in line["x"]]
+    seen = np.array([value for value in one + other if math.isfinite(value)])
+    span = max(seen, default=0.0) - min(seen, default=0.0)
+    for value, shown in zip(one + other, drawn, strict=True):
+        if not math.isfinite(value):
+            assert isinstance(shown, str)
+        elif span < 1e200:
+            assert abs(shown - value) <= 5.1e-4 * span + 5.1e-6 * abs(value)
+    for value, shown in zip(one + other, [y for line in picture["series"] for y in line["y"]], strict=True):
+        if log and math.isfinite(value):
+            assert math.isclose(shown, value, rel_tol=5.1e-4)
+
+
 def test_what_is_not_finite_is_a_word() -> None:
     assert numbers([np.nan, np.inf, -np.inf, 0.0, None]) == ["nan", "inf", "-inf", 0.0, "nan"]
     assert numbers(np.array([[True, False]])) == [[1.0, 0.0]]

@@ -447,6 +447,20 @@ def test_pages_and_answers_are_compressed(client: Any) -> None:
         assert answer.headers.get("Content-Encoding", name) == name
 
 
+@pytest.mark.parametrize("path", PATHS)
+def test_no_document_is_heavy(client: Any, path: str) -> None:
+    """A second visit fetches the document and some 12 KB of Dash's own, and should stay below 60 KB."""
+    assert len(client.get(path, headers={"Accept-Encoding": "br"}).data) < 45_000
+
+
+def test_a_page_carries_the_terms_that_it_uses(client: Any) -> None:
+    page = client.get("/attention").get_data(as_text=True)
+    used = set(re.findall(r'data-term="([^"]+)"', page))
+    sent = json.loads(re.search(r'id="boot">(.*?)</script>', page, re.DOTALL)[1])["terms"]  # type: ignore[index]
+    assert used == set(sent)
+    assert used
+
+
 def test_nobody_keeps_an_answer_for_another_reader(client: Any) -> None:
     """Compressed pages and answers are not stored: two readers with one address get their own sentences."""
     for sentence in ("one reader", "another reader"):

@@ -30,15 +30,34 @@ THUMBNAIL = 24
 LEVELS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
 
-def numbers(values: Any) -> Any:
-    """Arrays -> nested lists rounded to six significant digits; what is not finite becomes None, or ±1e999 as text."""
+def numbers(values: Any, significant: int = SIGNIFICANT) -> Any:
+    """Arrays -> nested lists rounded to significant digits; what is not finite becomes "nan", "inf" or "-inf"."""
     array = np.asarray(values, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         magnitude = np.where((array == 0) | ~np.isfinite(array), 0, np.floor(np.log10(np.abs(array))))
-        scale = 10.0 ** (SIGNIFICANT - 1 - magnitude)
+        scale = 10.0 ** (significant - 1 - magnitude)
         rounded = np.round(array * scale) / scale
     # Infinities have no digits to round, and numbers below 1e-303 no scale that float64 can hold.
     return _finite(np.where(np.isfinite(rounded), rounded, array).tolist())
+
+
+def _drawn(lines: Sequence[Any], log: bool) -> list[Any]:
+    """Coordinates on one axis, rounded to less than half of a thousandth of it: a curve has no finer pixels.
+
+    Six digits of each of a thousand points would be most of a page's weight; the lab's data has them all.
+    """
+    arrays = [np.asarray(line, dtype=np.float64) for line in lines]
+    if log:
+        return [numbers(line, 4) for line in arrays]
+    seen = np.concatenate([np.ravel(line) for line in arrays] or [np.zeros(0)])
+    seen = seen[np.isfinite(seen)]
+    with np.errstate(over="ignore"):
+        span = float(np.ptp(seen)) if seen.size else 0.0
+    # What differs by its last bits only keeps them: the painter knows it as one value.
+    if not 1e-200 < span < 1e200 or span <= 1e-9 * np.max(np.abs(seen)):
+        return [numbers(line) for line in arrays]
+    decimals = 3 - int(np.floor(np.log10(span)))
+    return [numbers(np.round(line, decimals)) for line in arrays]
 
 
 def _finite(values: Any) -> Any:
@@ -238,12 +257,13 @@ def curve(
 ) -> Picture:
     """Lines (name, x, y) over shared axes, with an optional live marker; the series in `dots` are points alone.
 
-    A `family` is many lines of one kind: thin, undashed and without a legend.
+    A `family` is many lines of one kind: thin, undashed and without a legend. The numbers are as fine as can be seen.
     """
+    xs, ys = _drawn([x for _, x, _ in series], log_x), _drawn([y for *_, y in series], log_y)
     return _without_empty(
         kind="curve",
         title=title,
-        series=[{"name": name, "x": numbers(x), "y": numbers(y)} for name, x, y in series],
+        series=[{"name": name, "x": x, "y": y} for (name, *_), x, y in zip(series, xs, ys, strict=True)],
         x_label=x_label,
         y_label=y_label,
         tensors=list(tensors),
