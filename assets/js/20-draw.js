@@ -462,9 +462,9 @@
   // After a change of theme or width: every picture is painted anew from the same numbers.
   G.repaint = function () {
     G.themeChanged();
-    for (const lab of Object.values(G.labs)) {
+    return G.inTurn((lab) => {
       const stage = lab.shown && lab.shown.picture && G.section(lab.id).querySelector(".lab-figure").firstElementChild;
       if (stage) G.paint(stage, lab.shown.picture, lab);
-    }
+    });
   };
 })();

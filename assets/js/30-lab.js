@@ -115,6 +115,7 @@
 
   // At most one request of a lab is in flight; what the reader does meanwhile waits as one newest value.
   G.ask = function (lab) {
+    G.paintFirst(lab); // if it still waits for its turn
     lab.turn += 1;
     if (lab.inFlight) lab.waiting = true;
     else send(lab);
@@ -142,6 +143,17 @@
     if (lab.waiting) send(lab);
     else G.section(lab.id).classList.remove("busy");
   }
+
+  // Work on every lab: those in view at once, each other one as a task of its own, so that nobody waits for what is not seen.
+  G.inTurn = async function (work) {
+    const all = Object.values(G.labs).map((lab) => [lab, G.section(lab.id).getBoundingClientRect()]);
+    const near = ([, box]) => box.top < innerHeight && box.bottom > 0;
+    for (const [lab] of all.filter(near)) work(lab);
+    for (const [lab] of all.filter((one) => !near(one))) {
+      await new Promise((now) => setTimeout(now));
+      work(lab);
+    }
+  };
 
   // ---- showing ------------------------------------------------------------------------------------------------------
 

@@ -44,12 +44,15 @@
 
   // ---- first pictures ---------------------------------------------------------------------------------------------------
 
+  const unpainted = new Set();
   for (const lab of Object.values(G.labs)) {
     const section = G.section(lab.id);
     section.querySelector(".lab-figure").after(G.el("p", { class: "explain", "aria-live": "polite" }));
-    if (lab.first.picture || lab.first.error) G.show(lab, lab.first);
+    if (lab.first.picture || lab.first.error) unpainted.add(lab);
     else section.classList.add("unseen");
   }
+  G.paintFirst = (lab) => { if (unpainted.delete(lab)) G.show(lab, lab.first); };
+  G.inTurn(G.paintFirst).then(ready);
 
   // Canvases and arcs were drawn with whatever font was there: again, once theirs has come.
   const late = ['12px "Glass Box Sans"', '12px "Glass Box Mono"'].filter((font) => !document.fonts.check(font));
@@ -81,7 +84,11 @@
     G.resumeJobs();
     G.watchEnd();
     G.rememberLink();
-    document.documentElement.dataset.ready = "1";
+    ready();
+  }
+
+  function ready() {
+    if (live.classList.contains("on") && !unpainted.size) document.documentElement.dataset.ready = "1";
   }
 
   // What the reader moved before the app was there.
