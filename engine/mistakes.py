@@ -197,7 +197,7 @@ MODEL_MISTAKES: dict[str, tuple[str, Callable[[Model], Edit]]] = {
     "ahead": ("each token sees the one after it", _seeing_ahead),
     "gate": ("gate and up are exchanged", _swapped_gates),
     "gelu": ("GELU for SiLU", lambda model: with_activation("gelu", model.config.layers)),
-    "eps": ("ε of 10⁻⁶ for 10⁻⁵ in the norms before attention", _other_eps),
+    "eps": ("the norms before attention use ε = 10⁻⁶, not 10⁻⁵", _other_eps),
     "half": ("the stream is rounded to 16 bits after every block", _half_stream),
 }
 

@@ -150,7 +150,7 @@ def surprisal_by_hand(function: Function) -> float:
 
 
 def shares_of_many_draws(function: Function) -> float:
-    """20 000 seeded draws: how far the largest count is from its expected one, in standard deviations."""
+    """4 000 seeded draws: how far the largest count is from its expected one, in standard deviations."""
     rng, p = np.random.default_rng(0), np.array([0.5, 0.3, 0.15, 0.05])
     draws = [function(np.log(p), rng).token for _ in range(4_000)]
     counts = np.bincount(draws, minlength=4)

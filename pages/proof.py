@@ -256,12 +256,10 @@ LIKELIEST = 8
     """,
     provenance=REAL,
     presets=[
-        Preset(
-            "German", {"text": "german"}, "Seventeen words that the model is bad at: the same badness, to five digits."
-        ),
+        Preset("German", {"text": "german"}, "A language that the model is bad at: the same badness, to five digits."),
         Preset("Emoji", {"text": "emoji"}, "Characters cut into bytes."),
         Preset("White space", {"text": "spaces"}, "Nearly nothing to read, and still the same numbers."),
-        Preset("The longest", {"text": "chat"}, "The template of a conversation, with its special tokens."),
+        Preset("The longest", {"text": "numbers"}, "Each digit is a token of its own."),
     ],
     real=True,
     height=480,
@@ -460,7 +458,7 @@ MISTAKES = {name: mistake.what[:1].upper() + mistake.what[1:] for name, mistake 
         Preset("No maximum", {"mistake": "maximum"}, "Right on ordinary numbers. One check uses extraordinary ones."),
         Preset("A wrong slope", {"mistake": "constant"}, "Every value is right. Only the gradient check sees it."),
         Preset("Wrong pairs", {"mistake": "pairs"}, "Distances stay distances: the elegant check is blind here."),
-        Preset("Fourth digit", {"mistake": "gelu"}, "Two formulas a ten-thousandth apart."),
+        Preset("Fourth digit", {"mistake": "gelu"}, "Two formulas that are never half a thousandth apart."),
     ],
     height=420,
 )
@@ -524,9 +522,15 @@ PROBES = ("france", "german")
     provenance=REAL,
     presets=[
         Preset("Wrong pairs", {"mistake": "pairs"}, "The best-known mistake with this file format."),
-        Preset("Cheating", {"mistake": "ahead"}, "Who sees the answer has a fine loss, until it must do without."),
+        Preset(
+            "Cheating",
+            {"mistake": "ahead"},
+            "On five words it looks better than the right model. Then look at the German.",
+        ),
         Preset("A small ε", {"mistake": "eps"}, "One constant in a configuration file."),
-        Preset("Sixteen bits", {"mistake": "half"}, "What is saved in memory shows in the third digit."),
+        Preset(
+            "Sixteen bits", {"mistake": "half"}, "What is saved in memory costs a log-probability its second decimal."
+        ),
     ],
     real=True,
     height=420,
@@ -570,7 +574,7 @@ def broken_model(sentence: str, mistake: str) -> tuple[Any, ...]:
             else "The model no longer says Paris, and a log-probability is "
         )
         said += f"off by {small(float(errors.max()))}, {errors.max() / proof_model.LOG_P:,.0f} times what is allowed."
-        said += " Its loss on the French sentence is even better than the right model's." if better else ""
+        said += " Its loss on the sentence about France is even better than the right model's." if better else ""
     relation = ">" if caught else r"\le"
     formula = (
         rf"\max|\ln\logits{{p}} - \ln\logits{{p}}_\text{{HF}}| = {number(float(errors.max()), 2)} "
