@@ -192,7 +192,7 @@ MODEL_MISTAKES: dict[str, tuple[str, Callable[[Model], Edit]]] = {
         "RoPE turns half-split pairs, not interleaved ones",
         lambda model: other_rope(model.config, layout="half"),
     ),
-    "base": ("RoPE with the base 10 000 for 100 000", lambda model: other_rope(model.config, base=10_000.0)),
+    "base": ("RoPE with the base 10,000 for 100,000", lambda model: other_rope(model.config, base=10_000.0)),
     "scale": ("scores are not divided by √64", _undivided_scores),
     "ahead": ("each token sees the one after it", _seeing_ahead),
     "gate": ("gate and up are exchanged", _swapped_gates),

@@ -387,7 +387,7 @@ def positions_without_a_cache(rng: Rng) -> Asked:
 
 @about("kv-cache")
 def cache_of_a_text(rng: Rng) -> Asked:
-    name = pick(rng, ("Llama 3.1 8B", "Mistral 7B", "Qwen2.5 7B", "Llama 3.1 70B"))
+    name = pick(rng, ("Llama 3.1 8B", "Qwen2.5 7B", "Llama 3.1 70B"))
     config, n = CONFIGS[name], int(pick(rng, (1000, 8000, 100_000)))
     right, shared = n * bytes_per_token(config), config.kv_heads
     every = n * bytes_per_token(replace(config, kv_heads=config.heads))
@@ -445,6 +445,6 @@ def who_is_blind(rng: Rng) -> Asked:
     right = next(kind for kind, seen in sees.items() if seen == wanted)
     return f"{ask} this mistake: {MISTAKES[name].what}?", [
         Choice(kinds[right], WHY_SEEN[name]),
-        *(Choice(words, f"It {'does' if sees[kind] else 'does not'}. {WHY_SEEN[name]}")
+        *(Choice(words, f"It {'notices' if sees[kind] else 'does not notice'}. {WHY_SEEN[name]}")
           for kind, words in kinds.items() if kind != right),
     ]  # fmt: skip

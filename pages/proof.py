@@ -67,8 +67,8 @@ def milliseconds(found: Sequence[Measured]) -> str:
 
 def check_table(found: Sequence[Measured], title: str) -> Any:
     return table(
-        ["check", "compared with", "largest error", "allowed", "used of it", "ms"],
-        [[m.check.name, m.check.against, small(m.error), small(m.check.limit), used(m), milliseconds([m])]
+        ["check", "largest error", "allowed", "used", "ms", "compared with"],
+        [[m.check.name, small(m.error), small(m.check.limit), used(m), milliseconds([m]), m.check.against]
          for m in found],
         title=title,
         marked=[i for i, m in enumerate(found) if not m.passed],
@@ -84,9 +84,9 @@ def function_table(found: Sequence[Measured]) -> Any:
         by_kind = [[m for m in own if m.check.kind == kind] for kind in KINDS]
         cells = [small(max(m.error for m in some)) if some else "–" for some in by_kind]
         against = next((m.check.against for some in by_kind for m in some), "")
-        rows.append([name, against, *cells, str(len(own)), used(worst(own)), milliseconds(own)])
+        rows.append([name, *cells, str(len(own)), used(worst(own)), milliseconds(own), against])
     return table(
-        ["function", "compared with, first of all", *SHORT.values(), "checks", "used of what is allowed", "ms"],
+        ["function", *SHORT.values(), "checks", "used", "ms", "compared with, first of all"],
         rows,
         title="The largest error of each kind of check",
     )
@@ -105,7 +105,7 @@ def verdict(found: Sequence[Measured]) -> str:
         if share
         else " None is off by anything at all."
     )
-    return ("All" if len(found) > 1 else "The only") + f" {len(found)} checks hold.{closest}"
+    return (f"All {len(found)} checks hold." if len(found) > 1 else "The one check holds.") + closest
 
 
 def against_its_limit(found: Measured) -> str:
@@ -212,7 +212,7 @@ def all_shown(found: Sequence[Measured]) -> tuple[Any, ...]:
     some = {slug: own for slug, own in by_chapter.items() if own}
     picture = stack(
         table(
-            ["chapter", "checks", "hold", "nearest to its limit", "used of it", "ms"],
+            ["chapter", "checks", "hold", "nearest to its limit", "used", "ms"],
             [[TITLES[slug], str(len(own)), str(sum(m.passed for m in own)), worst(own).check.name, used(worst(own)),
               milliseconds(own)] for slug, own in some.items()],
             title="By chapter",
@@ -409,7 +409,7 @@ def tokenizers(text: str, encoding: str) -> tuple[Any, ...]:
     picture = stack(
         tokens(
             [chip(token_bytes(i, encoding), id=i) for i in shown.ids],
-            title=f"{encoding}, {len(shown.ids)} tokens by tiktoken",
+            title=f"{encoding}, {many(len(shown.ids), 'token')} by tiktoken",
         ),
         table(
             ["encoding", "tokens", "merged in Python", "bytes come back", "Hugging Face"],
@@ -476,8 +476,8 @@ def broken(mistake: str) -> tuple[Any, ...]:
             title="Share of the checks that notice", tensor="grad", share=True, limit=1.0,
         ),
         table(
-            ["check", "compared with", "error", "allowed", ""],
-            [[m.check.name, m.check.against, small(m.error), small(m.check.limit), "passes" if m.passed else "caught"]
+            ["check", "verdict", "error", "allowed", "compared with"],
+            [[m.check.name, "passes" if m.passed else "caught", small(m.error), small(m.check.limit), m.check.against]
              for m in found],
             title="Each check of this function, with the mistake in it",
             marked=[i for i, m in enumerate(found) if not m.passed],
@@ -592,7 +592,7 @@ COMMANDS = {
     "optimizers.npz": "make_optimizer_goldens.py",
     "training.npz": "make_training_goldens.py",
     "post_training.npz": "make_post_training_goldens.py",
-    "minilm.npz": "make_minilm_goldens.py",
+    "minilm.npz": "make_minilm_goldens.py FOLDER",
     "chat_template.json": "make_chat_goldens.py MODEL.gguf",
 }
 
@@ -624,8 +624,8 @@ def files() -> tuple[Any, ...]:
             marked=[i for i, file in enumerate(found) if not file.same],
         ),
         table(
-            ["stored results", "made with", "command: python tests/references/…"],
-            [[name, said, COMMANDS.get(name, "–")] for name, said in made_by.items()],
+            ["stored results", "command: python tests/references/…", "made with"],
+            [[name, COMMANDS.get(name, "–"), said] for name, said in made_by.items()],
             title="What other libraries computed, once",
         ),
     )  # fmt: skip
