@@ -34,6 +34,7 @@ ORDER = [*(entry.slug for entry in BOOK.entries if entry.slug in proof_list.grou
 CHAPTERS = {slug: TITLES[slug] for slug in ORDER if slug != "model"}
 HEADINGS = {REFERENCE: "Against another library", GRADIENT: "Gradients", TWO_WAYS: "A second way to the same number"}
 SHORT = {REFERENCE: "other library", GRADIENT: "gradient", TWO_WAYS: "second way"}
+NO_BREAK = "\u00a0"
 
 
 def small(value: float) -> str:
@@ -46,7 +47,7 @@ def small(value: float) -> str:
         return f"{value:.3g}"
     mantissa, exponent = f"{value:.1e}".split("e")
     raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{'' if mantissa == '1.0' else mantissa + ' · '}10{raised}"
+    return f"{'' if mantissa == '1.0' else mantissa + NO_BREAK + '·' + NO_BREAK}10{raised}"
 
 
 def used(found: Measured) -> Any:
