@@ -192,12 +192,12 @@ MODEL_MISTAKES: dict[str, tuple[str, Callable[[Model], Edit]]] = {
         "RoPE turns half-split pairs, not interleaved ones",
         lambda model: other_rope(model.config, layout="half"),
     ),
-    "base": ("RoPE with the base 10 000 for 100 000", lambda model: other_rope(model.config, base=10_000.0)),
+    "base": ("RoPE with the base 10,000 for 100,000", lambda model: other_rope(model.config, base=10_000.0)),
     "scale": ("scores are not divided by √64", _undivided_scores),
     "ahead": ("each token sees the one after it", _seeing_ahead),
     "gate": ("gate and up are exchanged", _swapped_gates),
     "gelu": ("GELU for SiLU", lambda model: with_activation("gelu", model.config.layers)),
-    "eps": ("ε of 10⁻⁶ for 10⁻⁵ in the norms before attention", _other_eps),
+    "eps": ("the norms before attention use ε = 10⁻⁶, not 10⁻⁵", _other_eps),
     "half": ("the stream is rounded to 16 bits after every block", _half_stream),
 }
 

@@ -145,7 +145,7 @@ WAYS_OF_A_TEXT: dict[str, tuple[Callable[[Model, Sequence[int]], float], str, fl
     "with the KV cache": (cached_difference, "without it", LOG_P),
     "sum of what blocks add": (stream_difference, "the stream after the last block", STREAM),
     "nine heads on three": (copied_heads_difference, "keys and values copied", 1e-5),
-    "1000 positions later": (shifted_difference, "where they are", 1e-3),
+    "1,000 positions later": (shifted_difference, "where they are", 1e-3),
     "numbers that are not float32": (other_types, "none", 0.0),
 }
 """Name -> what is measured on a text, what it is compared with, and the limit."""

@@ -150,7 +150,7 @@ def surprisal_by_hand(function: Function) -> float:
 
 
 def shares_of_many_draws(function: Function) -> float:
-    """20 000 seeded draws: how far the largest count is from its expected one, in standard deviations."""
+    """4 000 seeded draws: how far the largest count is from its expected one, in standard deviations."""
     rng, p = np.random.default_rng(0), np.array([0.5, 0.3, 0.15, 0.05])
     draws = [function(np.log(p), rng).token for _ in range(4_000)]
     counts = np.bincount(draws, minlength=4)
@@ -290,11 +290,11 @@ WAYS: list[Check] = [
     way("feed-forward", mlp, "no activation", "one collapsed matrix", collapsed, ROUNDING),
     way("feed-forward", swiglu, "", "neuron by neuron", neuron_by_neuron, ROUNDING),
     way("feed-forward", parameter_count, "Llama 3.1 8B, a layer", "3 · 4096 · 14336", three_matrices),
-    way("sampling", softmax, "logits of ±10 000, float32", "math.exp", huge_logits, 1e-7),
+    way("sampling", softmax, "logits of ±10,000, float32", "math.exp", huge_logits, 1e-7),
     way("sampling", surprisal, "", "math.log and math.exp", surprisal_by_hand, ROUNDING),
     way("sampling", entropy, "16 equal shares", "log 16", lambda f: abs(float(f(np.full(16, 1 / 16))) - math.log(16)),
         ROUNDING),
-    way("sampling", sample, "4 000 draws, in σ", "expected counts", shares_of_many_draws, 4.0),
+    way("sampling", sample, "4,000 draws, in σ", "expected counts", shares_of_many_draws, 4.0),
     way("attention", attention, "queries one by one", "all at once", one_by_one, ROUNDING),
     way("attention", attention, "scores of 400, float32", "by hand", large_scores, 1e-6),
     way("attention", attention, "no mask, permuted tokens", "permuted outputs", permuted, ROUNDING),
@@ -308,7 +308,7 @@ WAYS: list[Check] = [
     way("block", run_block, "one block", "written out head by head", head_by_head, ROUNDING),
     way("kv-cache", bytes_per_token, "nine models", "bytes of allocated arrays", bytes_of_the_arrays),
     way("kv-cache", positions_computed, "", "counted in the plan", counted_positions),
-    way("kv-cache", positions_computed, "10 581 + 63 tokens", "summed step by step",
+    way("kv-cache", positions_computed, "10,581 + 63 tokens", "summed step by step",
         lambda f: float(abs(f(10_581, 63, False) - sum(10_581 + i for i in range(1, 64))))),
     *(way("quantization", quantize, f"{bits} bits, groups of 32", "the definition",
           partial(codes_by_definition, bits=bits), ROUNDING) for bits in (8, 4, 3, 2)),

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from engine.post_training import kl_regularised_policy
 from engine.proofs import GRADIENT, REFERENCE, TWO_WAYS
 from engine.quantization import quantize
 from engine.rope import frequencies, rotate
-from engine.sampling import cross_entropy, softmax, top_p
+from engine.sampling import cross_entropy, min_p, softmax, top_p
 from engine.tokenization import ENCODINGS, tokens
 
 Rng = np.random.Generator
@@ -83,10 +84,16 @@ def question(chapter: str, seed: int) -> Question:
     rng = np.random.default_rng([seed, *chapter.encode()])
     for _ in range(100):
         ask, choices = pick(rng, QUESTIONS[chapter])(rng)
-        if len({choice.say for choice in choices}) == len(choices):  # two wrong ways may lead to one number
+        if apart([choice.say for choice in choices]):  # two wrong ways may lead to one number
             break
     order = rng.permutation(len(choices))
     return Question(chapter, ask, tuple(choices[i] for i in order), int(np.flatnonzero(order == 0)[0]))
+
+
+def apart(says: list[str]) -> bool:
+    """Whether no two choices are alike, and shares at least one point of a hundred apart."""
+    shares = sorted(float(say[:-1]) for say in says if say.endswith("%"))
+    return len(set(says)) == len(says) and all(b - a >= 1 for a, b in pairwise(shares))
 
 
 def pick(rng: Rng, items: Any) -> Any:
@@ -145,13 +152,21 @@ def cosine_of_two(rng: Rng) -> Asked:
 @about("activation")
 def activated(rng: Rng) -> Asked:
     name, x = pick(rng, ("silu", "gelu", "leaky_relu", "sigmoid")), float(pick(rng, (-3.0, -2.0, -1.0, 0.5, 1.0, 2.0)))
-    names = {"silu": "SiLU", "gelu": "GELU", "leaky_relu": "leaky ReLU", "sigmoid": "the sigmoid", "relu": "ReLU"}
+    names = {"silu": "SiLU", "gelu": "GELU (exact)", "leaky_relu": "leaky ReLU (slope 0.01)",
+             "sigmoid": "the sigmoid", "relu": "ReLU"}  # fmt: skip
+    rules = {"silu": "x times the sigmoid of x", "gelu": "x times the share of the bell curve to the left of x",
+             "leaky_relu": "x itself, and a hundredth of it below zero", "sigmoid": "1 / (1 + e^(−x))"}  # fmt: skip
     value = {key: float(ACTIVATIONS[key](np.array(x))) for key in names}
     others = [key for key in names if key != name]
     wrong = [others[i] for i in rng.permutation(len(others))[:2]]
     return f"What does {names[name]} make of {shown(x)}?", [
-        Choice(shown(value[name]), "So the function is defined."),
-        *(Choice(shown(value[key]), f"That is {names[key]} of {shown(x)}.") for key in wrong),
+        Choice(shown(value[name]), f"That is the definition: {rules[name]}."),
+        *(
+            Choice(
+                shown(value[key]), f"That is {names[key]} of {shown(x)}. Wanted is {rules[name]}: {shown(value[name])}."
+            )
+            for key in wrong
+        ),
     ]
 
 
@@ -172,7 +187,7 @@ def parameters_of_a_layer(rng: Rng) -> Asked:
 
 @about("feed-forward")
 def active_of_mixtral(rng: Rng) -> Asked:
-    config = replace(CONFIGS["Mixtral 8x7B"], top_k=int(rng.integers(1, 5)))
+    config = replace(CONFIGS["Mixtral 8x7B"], top_k=int(rng.integers(2, 5)))
     right, total = active_parameters(config), total_parameters(config)
     return (
         f"Mixtral 8x7B has 8 experts a layer and {total / 1e9:.1f} billion parameters. If {config.top_k} of 8 experts "
@@ -201,13 +216,15 @@ def share_at_a_temperature(rng: Rng) -> Asked:
 def kept_by_top_p(rng: Rng) -> Asked:
     p = np.sort(np.diff([0, *np.sort(rng.choice(np.arange(1, 100), 5, replace=False)), 100]))[::-1] / 100
     limit = float(pick(rng, (0.5, 0.7, 0.9)))
-    right = int(np.sum(np.isfinite(top_p(np.log(p), limit))))
+    right, other = (int(np.sum(np.isfinite(kept(np.log(p), limit)))) for kept in (top_p, min_p))
     shares = ", ".join(f"{share:.0%}" for share in p)
-    below = int(np.sum(np.cumsum(p) < limit))
     return f"Six tokens have {shares}. How many does top-p with p = {limit:g} keep?", [
         Choice(str(right), "From the likeliest down, until the sum reaches p. The one that reaches it stays."),
-        Choice(str(below), f"The one that crosses p belongs to it, so {right} stay."),
-        Choice(str(int(np.sum(p >= 1 - limit)) or 6), f"Top-p adds shares up, it compares no single one: {right}."),
+        Choice(str(right - 1), f"The one that crosses p belongs to it: {right}."),
+        Choice(
+            str(other),
+            f"That is min-p: so many have at least {limit:g} times the largest share. Top-p adds up: {right}.",
+        ),
     ]
 
 
@@ -216,7 +233,10 @@ def slope_of_an_expression(rng: Rng) -> Asked:
     x, y = (float(v) for v in rng.integers(-3, 6, 2))
     value, (dx, dy) = value_and_grad(lambda x, y: x * y + x * x, (0, 1))(np.array(x), np.array(y))
     return f"f = x · y + x², at x = {shown(x)} and y = {shown(y)}. What is ∂f/∂x?", [
-        Choice(shown(float(dx)), f"y from the product, 2x from the square: {shown(y)} + 2 · {shown(x)}."),
+        Choice(
+            shown(float(dx)),
+            f"y from the product, 2x from the square: {shown(y)} + 2 · {f'({shown(x)})' if x < 0 else shown(x)}.",
+        ),
         Choice(shown(float(value)), f"That is f itself. Its slope in x is {shown(float(dx))}."),
         Choice(shown(float(dy)), f"That is ∂f/∂y. x is used twice, and both uses add up to {shown(float(dx))}."),
     ]
@@ -295,7 +315,7 @@ def which_shared_head(rng: Rng) -> Asked:
     right, group = int(found.output[h, 0, 0]), heads // shared
     ask = f"{heads} query heads share {shared} key/value heads. Which one does query head {h} read, counted from 0?"
     return ask, [
-        Choice(str(right), f"Neighbours share: {group} query heads each, so {h} // {group}."),
+        Choice(str(right), f"Neighbours share: {group} query heads each, so {h} // {group} = {right}."),
         Choice(str(h % shared), f"They do not take turns. Groups of {group} share: {h} // {group} = {right}."),
         Choice(str(h), f"Only without sharing. Here groups of {group} share one: {right}."),
     ]  # fmt: skip
@@ -340,7 +360,10 @@ def total_of_a_model(rng: Rng) -> Asked:
     names = [list(CONFIGS)[i] for i in rng.permutation(len(CONFIGS))[:3]]
     totals = [total_parameters(CONFIGS[name]) for name in names]
     c = CONFIGS[names[0]]
-    sizes = f"{c.layers} blocks of width {c.width:,}, feed-forward width {c.hidden:,}, vocabulary {c.vocabulary:,}"
+    each = f" in each of {c.experts} experts" if c.experts > 1 else ""
+    sizes = (
+        f"{c.layers} blocks of width {c.width:,}, feed-forward width {c.hidden:,}{each}, vocabulary {c.vocabulary:,}"
+    )
     return f"A published model has {sizes}. How many parameters has it in all?", [
         Choice(f"{totals[0]:,}", f"It is {names[0]}, and the ledger of its arrays adds up to this exactly."),
         *(Choice(f"{n:,}", f"That is {name}. This one is {names[0]}, with {totals[0]:,}.")
@@ -352,16 +375,19 @@ def total_of_a_model(rng: Rng) -> Asked:
 def positions_without_a_cache(rng: Rng) -> Asked:
     p, g = int(rng.integers(5, 400)), int(rng.integers(3, 60))
     right, cached = positions_computed(p, g, False), positions_computed(p, g, True)
-    return f"A prompt of {p} tokens, {g} tokens generated, no cache. How many positions are computed in all?", [
+    return (
+        f"A prompt of {p} tokens, {g} tokens generated, no cache. A step computes the text with its new token. How "
+        "many positions are computed in all?"
+    ), [
         Choice(f"{right:,}", f"Each step reads everything again: the sum of {p} + i for i from 1 to {g}."),
         Choice(f"{cached:,}", f"That is with the cache, each position once. Without it: {right:,}."),
-        Choice(f"{(p + g) ** 2:,}", f"Not every step has the full length: {right:,}."),
-    ]
+        Choice(f"{(p + g) ** 2:,}", f"There are {g} steps, and only the last has the full length: {right:,}."),
+    ]  # fmt: skip
 
 
 @about("kv-cache")
 def cache_of_a_text(rng: Rng) -> Asked:
-    name = pick(rng, ("Llama 3.1 8B", "Mistral 7B", "Qwen2.5 7B", "Llama 3.1 70B"))
+    name = pick(rng, ("Llama 3.1 8B", "Qwen2.5 7B", "Llama 3.1 70B"))
     config, n = CONFIGS[name], int(pick(rng, (1000, 8000, 100_000)))
     right, shared = n * bytes_per_token(config), config.kv_heads
     every = n * bytes_per_token(replace(config, kv_heads=config.heads))
@@ -380,15 +406,15 @@ def a_code(rng: Rng) -> Asked:
     found = quantize(x, bits)
     right, scale = int(np.reshape(found.codes, -1)[at]), float(np.reshape(found.scale, -1)[0])
     largest = float(np.max(np.abs(x)))
-    half, unsigned = (
-        round(x[at] / (largest / 2 ** (bits - 1)) / 2),
-        round((x[at] - x.min()) / (np.ptp(x) / (2**bits - 1))),
-    )
+    cut, unsigned = int(x[at] / scale), round((x[at] - x.min()) / (np.ptp(x) / (2**bits - 1)))
+    no_sign = round(x[at] / (largest / (2**bits - 1)))
     numbers = ", ".join(shown(v) for v in x)
     return f"{numbers} are quantized together, symmetrically, to {bits} bits. Which code does {shown(x[at])} get?", [
         Choice(shown(right), f"The scale is {shown(largest)} / {2 ** (bits - 1) - 1} = {shown(scale)}."),
         Choice(shown(unsigned), f"That counts from the smallest number up: asymmetric. Here: {shown(right)}."),
-        Choice(shown(half if half != right else right + 1), f"With a scale of {shown(scale)} it is {shown(right)}."),
+        Choice(shown(cut), f"That cuts the decimals of {shown(x[at] / scale)} off. The nearest code is {shown(right)}.")
+        if cut != right and bits < 8
+        else Choice(shown(no_sign), f"That spends no bit on the sign. The scale is {shown(scale)}: {shown(right)}."),
     ]  # fmt: skip
 
 
@@ -398,19 +424,27 @@ def noticed_by(mistake: str) -> frozenset[str]:
     return frozenset(found.check.kind for found in with_mistake(mistake) if not found.passed)
 
 
+WHY_SEEN = {
+    "gate": "The gradient check compares a function with its own slope, and the wrong function has a good one.",
+    "gelu": "The gradient check compares a function with its own slope; both forms of GELU have a good one.",
+    "constant": "All values are right. Only the gradient check, which moves the inputs, sees the wrong slope.",
+    "centre": "The wrong norm has a right slope and mean square 1. Only PyTorch knows that no mean belongs there.",
+    "scale": "Undivided attention has a right slope and agrees with itself. Only PyTorch says that it must divide.",
+    "half": "The second way rounds as the first does, so the two agree. In the other two checks the rounding shows.",
+    "maximum": "On ordinary numbers the maximum cancels. Only a second way has scores that no float can exponentiate.",
+}
+
+
 @about("proof")
 def who_is_blind(rng: Rng) -> Asked:
-    name = pick(rng, ("gate", "root", "gelu", "constant"))
+    name = pick(rng, list(WHY_SEEN))
     kinds = {REFERENCE: "The comparison with PyTorch", GRADIENT: "The gradient check", TWO_WAYS: "The second way"}
     sees = {kind: kind in noticed_by(name) for kind in kinds}
     ask = "Who notices" if list(sees.values()).count(True) == 1 else "Who does not notice"
     wanted = ask == "Who notices"
     right = next(kind for kind, seen in sees.items() if seen == wanted)
-    why = (
-        "It compares the slope with differences, whatever the function is." if right == GRADIENT else "So it comes out."
-    )
     return f"{ask} this mistake: {MISTAKES[name].what}?", [
-        Choice(kinds[right], why),
-        *(Choice(words, f"It {'does' if sees[kind] else 'does not'}. The answer: {kinds[right].lower()}.")
+        Choice(kinds[right], WHY_SEEN[name]),
+        *(Choice(words, f"It {'notices' if sees[kind] else 'does not notice'}. {WHY_SEEN[name]}")
           for kind, words in kinds.items() if kind != right),
     ]  # fmt: skip

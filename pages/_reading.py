@@ -37,7 +37,7 @@ def read(sentence: str, *, limit: int = TOKEN_LIMIT, least: int = 1) -> Reading:
         wanted = "a sentence" if least == 1 else f"a sentence of at least {least} tokens"
         raise ReaderError(f"Type {wanted} into the bar at the top of the page.")
     kept = tuple(ids[:limit])
-    cut = f"Your text has {len(ids)} tokens; this lab uses the first {limit}. " if len(ids) > limit else ""
+    cut = f"Your text has {len(ids):,} tokens; this lab uses the first {limit}. " if len(ids) > limit else ""
     return Reading(the_model(), kept, tuple(piece(i) for i in kept), cut)
 
 

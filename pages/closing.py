@@ -105,7 +105,7 @@ def the_journey(sentence: str, step: int, block: int, head: int, temperature: st
     text = (
         f"{reading.note}Run {at + 1} of {len(stops)}: the model read {many(len(stop.read), 'token')} in "
         f"{1000 * stop.seconds:.0f} ms and scored {len(p):,}. The draw of {stop.draw:.3f} chose "
-        f"“{spoken(piece(stop.chosen))}”, which had {p[stop.chosen]:.1%}."
+        f"“{spoken(piece(stop.chosen))}”, which had {percent(p[stop.chosen])}."
         + (f" With it the text ended after {many(len(stops), 'token')}." if stops[-1].chosen in END_IDS else "")
     )
     data = {
@@ -120,6 +120,11 @@ def the_journey(sentence: str, step: int, block: int, head: int, temperature: st
         rf"\quad\Rightarrow\quad \text{{token }} \tokens{{{stop.chosen}}}"
     )
     return Shown(picture, text, formula, data, {"step": len(stops)})
+
+
+def percent(share: float) -> str:
+    """With one decimal; a small share with two digits, so that what was drawn never had 0.0%."""
+    return f"{share:.1%}" if share >= 0.01 else f"{100 * share:.2g}%"
 
 
 def signed(value: float) -> str:
@@ -137,7 +142,8 @@ def sentence_so_far(reading: Reading, stops: tuple[Stop, ...], at: int) -> str:
 def token_stage(ids: list[int], fresh: int) -> Part:
     old = len(ids) - fresh
     note = (
-        f"{many(fresh, 'piece')}, each with its number. All are read in this run."
+        (f"{fresh} pieces, each with its number. All are" if fresh > 1 else "A single piece with its number. It is")
+        + " read in this run."
         if not old
         else f"{len(ids)} pieces by now. Only the marked one is new; the model reads nothing else in this run."
     )
@@ -158,8 +164,8 @@ def embedding_stage(stop: Stop, name: str) -> Part:
 def position_stage(stop: Stop) -> Part:
     turns = stop.angles[list(PAIRS)] / (2 * math.pi)
     note = (
-        f"It stands at position {stop.position}. In every block RoPE turns each pair of its query and key by as much. "
-        "Turns so far:"
+        f"It stands at position {stop.position}. By so many steps RoPE has turned each pair of its query and key, in "
+        "every block. In turns (the bar is the last one, not yet complete):"
     )
     drawn = bars([f"pair {i}" for i in PAIRS], turns % 1, title="", tensor="q", limit=1.0,
                  texts=[f"{t:.2f}" if t >= 0.01 else f"{t:.5f}" for t in turns])  # fmt: skip
@@ -170,8 +176,12 @@ def heads_stage(stop: Stop, block: int, head: int) -> Part:
     elsewhere = 1 - stop.attention[:, :, 0].T
     busy = float(np.mean(elsewhere > 0.5))
     note = (
-        f"{elsewhere.size} heads look back. Dark: those that look at anything but the first token, where the others "
-        f"park; {busy:.0%} of all give more than half away. Click one open."
+        f"{elsewhere.size} heads, and nothing yet to look back at but this token itself."
+        if not stop.position
+        else (
+            f"{elsewhere.size} heads look back. Dark: those that look at anything but the first token, where the "
+            f"others park; {busy:.0%} of all give more than half away. Click one open."
+        )
     )
     drawn = heads_map(elsewhere, title="Weight on all but the first token", pick=("head", "block"),
                       picked=(head, block), limit=1.0)  # fmt: skip
@@ -239,7 +249,7 @@ def draw_stage(stop: Stop, p: np.ndarray, temperature: float) -> Part:
         stretches(labels, shares, title="The draw", tensor="logits", draw=stop.draw, chosen=chosen),
         readouts(
             [("random number", f"{stop.draw:.4f}"), ("chosen", f"“{spoken(piece(stop.chosen))}”"),
-             ("its share", f"{p[stop.chosen]:.2%}"), ("its rank", f"{rank:,}"),
+             ("its share", percent(p[stop.chosen])), ("its rank", f"{rank:,}"),
              ("entropy", f"{float(entropy(p)):.2f} nats")]
         ),
     )  # fmt: skip
@@ -275,7 +285,7 @@ def cache_stage(reading: Reading, stops: tuple[Stop, ...], at: int) -> Part:
 
 def work_stage(stop: Stop, at: int) -> Part:
     work = decode_flops(CONFIG, stop.position + 1) if at else prefill_flops(CONFIG, len(stop.read))
-    names = {"projections": "queries, keys, values", "scores_and_mix": "scores and mix", "feed_forward": "feed-forward",
+    names = {"projections": "projections", "scores_and_mix": "scores and mix", "feed_forward": "feed-forward",
              "output": "output matrix"}  # fmt: skip
     parts = [float(getattr(work, name)) for name in names]
     note = (

@@ -34,6 +34,7 @@ ORDER = [*(entry.slug for entry in BOOK.entries if entry.slug in proof_list.grou
 CHAPTERS = {slug: TITLES[slug] for slug in ORDER if slug != "model"}
 HEADINGS = {REFERENCE: "Against another library", GRADIENT: "Gradients", TWO_WAYS: "A second way to the same number"}
 SHORT = {REFERENCE: "other library", GRADIENT: "gradient", TWO_WAYS: "second way"}
+NO_BREAK = "\u00a0"
 
 
 def small(value: float) -> str:
@@ -46,7 +47,7 @@ def small(value: float) -> str:
         return f"{value:.3g}"
     mantissa, exponent = f"{value:.1e}".split("e")
     raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{'' if mantissa == '1.0' else mantissa + ' · '}10{raised}"
+    return f"{'' if mantissa == '1.0' else mantissa + NO_BREAK + '·' + NO_BREAK}10{raised}"
 
 
 def used(found: Measured) -> Any:
@@ -67,8 +68,8 @@ def milliseconds(found: Sequence[Measured]) -> str:
 
 def check_table(found: Sequence[Measured], title: str) -> Any:
     return table(
-        ["check", "compared with", "largest error", "allowed", "used of it", "ms"],
-        [[m.check.name, m.check.against, small(m.error), small(m.check.limit), used(m), milliseconds([m])]
+        ["check", "largest error", "allowed", "used", "ms", "compared with"],
+        [[m.check.name, small(m.error), small(m.check.limit), used(m), milliseconds([m]), m.check.against]
          for m in found],
         title=title,
         marked=[i for i, m in enumerate(found) if not m.passed],
@@ -84,9 +85,9 @@ def function_table(found: Sequence[Measured]) -> Any:
         by_kind = [[m for m in own if m.check.kind == kind] for kind in KINDS]
         cells = [small(max(m.error for m in some)) if some else "–" for some in by_kind]
         against = next((m.check.against for some in by_kind for m in some), "")
-        rows.append([name, against, *cells, str(len(own)), used(worst(own)), milliseconds(own)])
+        rows.append([name, *cells, str(len(own)), used(worst(own)), milliseconds(own), against])
     return table(
-        ["function", "compared with, first of all", *SHORT.values(), "checks", "used of what is allowed", "ms"],
+        ["function", *SHORT.values(), "checks", "used", "ms", "compared with, first of all"],
         rows,
         title="The largest error of each kind of check",
     )
@@ -105,7 +106,7 @@ def verdict(found: Sequence[Measured]) -> str:
         if share
         else " None is off by anything at all."
     )
-    return ("All" if len(found) > 1 else "The only") + f" {len(found)} checks hold.{closest}"
+    return (f"All {len(found)} checks hold." if len(found) > 1 else "The one check holds.") + closest
 
 
 def against_its_limit(found: Measured) -> str:
@@ -212,7 +213,7 @@ def all_shown(found: Sequence[Measured]) -> tuple[Any, ...]:
     some = {slug: own for slug, own in by_chapter.items() if own}
     picture = stack(
         table(
-            ["chapter", "checks", "hold", "nearest to its limit", "used of it", "ms"],
+            ["chapter", "checks", "hold", "nearest to its limit", "used", "ms"],
             [[TITLES[slug], str(len(own)), str(sum(m.passed for m in own)), worst(own).check.name, used(worst(own)),
               milliseconds(own)] for slug, own in some.items()],
             title="By chapter",
@@ -256,12 +257,10 @@ LIKELIEST = 8
     """,
     provenance=REAL,
     presets=[
-        Preset(
-            "German", {"text": "german"}, "Seventeen words that the model is bad at: the same badness, to five digits."
-        ),
+        Preset("German", {"text": "german"}, "A language that the model is bad at: the same badness, to five digits."),
         Preset("Emoji", {"text": "emoji"}, "Characters cut into bytes."),
         Preset("White space", {"text": "spaces"}, "Nearly nothing to read, and still the same numbers."),
-        Preset("The longest", {"text": "chat"}, "The template of a conversation, with its special tokens."),
+        Preset("The longest", {"text": "numbers"}, "Each digit is a token of its own."),
     ],
     real=True,
     height=480,
@@ -411,7 +410,7 @@ def tokenizers(text: str, encoding: str) -> tuple[Any, ...]:
     picture = stack(
         tokens(
             [chip(token_bytes(i, encoding), id=i) for i in shown.ids],
-            title=f"{encoding}, {len(shown.ids)} tokens by tiktoken",
+            title=f"{encoding}, {many(len(shown.ids), 'token')} by tiktoken",
         ),
         table(
             ["encoding", "tokens", "merged in Python", "bytes come back", "Hugging Face"],
@@ -460,7 +459,7 @@ MISTAKES = {name: mistake.what[:1].upper() + mistake.what[1:] for name, mistake 
         Preset("No maximum", {"mistake": "maximum"}, "Right on ordinary numbers. One check uses extraordinary ones."),
         Preset("A wrong slope", {"mistake": "constant"}, "Every value is right. Only the gradient check sees it."),
         Preset("Wrong pairs", {"mistake": "pairs"}, "Distances stay distances: the elegant check is blind here."),
-        Preset("Fourth digit", {"mistake": "gelu"}, "Two formulas a ten-thousandth apart."),
+        Preset("Fourth digit", {"mistake": "gelu"}, "Two formulas that are never half a thousandth apart."),
     ],
     height=420,
 )
@@ -478,8 +477,8 @@ def broken(mistake: str) -> tuple[Any, ...]:
             title="Share of the checks that notice", tensor="grad", share=True, limit=1.0,
         ),
         table(
-            ["check", "compared with", "error", "allowed", ""],
-            [[m.check.name, m.check.against, small(m.error), small(m.check.limit), "passes" if m.passed else "caught"]
+            ["check", "verdict", "error", "allowed", "compared with"],
+            [[m.check.name, "passes" if m.passed else "caught", small(m.error), small(m.check.limit), m.check.against]
              for m in found],
             title="Each check of this function, with the mistake in it",
             marked=[i for i, m in enumerate(found) if not m.passed],
@@ -524,9 +523,15 @@ PROBES = ("france", "german")
     provenance=REAL,
     presets=[
         Preset("Wrong pairs", {"mistake": "pairs"}, "The best-known mistake with this file format."),
-        Preset("Cheating", {"mistake": "ahead"}, "Who sees the answer has a fine loss, until it must do without."),
+        Preset(
+            "Cheating",
+            {"mistake": "ahead"},
+            "On five words it looks better than the right model. Then look at the German.",
+        ),
         Preset("A small ε", {"mistake": "eps"}, "One constant in a configuration file."),
-        Preset("Sixteen bits", {"mistake": "half"}, "What is saved in memory shows in the third digit."),
+        Preset(
+            "Sixteen bits", {"mistake": "half"}, "What is saved in memory costs a log-probability its second decimal."
+        ),
     ],
     real=True,
     height=420,
@@ -570,7 +575,7 @@ def broken_model(sentence: str, mistake: str) -> tuple[Any, ...]:
             else "The model no longer says Paris, and a log-probability is "
         )
         said += f"off by {small(float(errors.max()))}, {errors.max() / proof_model.LOG_P:,.0f} times what is allowed."
-        said += " Its loss on the French sentence is even better than the right model's." if better else ""
+        said += " Its loss on the sentence about France is even better than the right model's." if better else ""
     relation = ">" if caught else r"\le"
     formula = (
         rf"\max|\ln\logits{{p}} - \ln\logits{{p}}_\text{{HF}}| = {number(float(errors.max()), 2)} "
@@ -588,7 +593,7 @@ COMMANDS = {
     "optimizers.npz": "make_optimizer_goldens.py",
     "training.npz": "make_training_goldens.py",
     "post_training.npz": "make_post_training_goldens.py",
-    "minilm.npz": "make_minilm_goldens.py",
+    "minilm.npz": "make_minilm_goldens.py FOLDER",
     "chat_template.json": "make_chat_goldens.py MODEL.gguf",
 }
 
@@ -620,8 +625,8 @@ def files() -> tuple[Any, ...]:
             marked=[i for i, file in enumerate(found) if not file.same],
         ),
         table(
-            ["stored results", "made with", "command: python tests/references/…"],
-            [[name, said, COMMANDS.get(name, "–")] for name, said in made_by.items()],
+            ["stored results", "command: python tests/references/…", "made with"],
+            [[name, COMMANDS.get(name, "–"), said] for name, said in made_by.items()],
             title="What other libraries computed, once",
         ),
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -45,6 +46,26 @@ def test_choices_differ_and_every_one_gets_a_reply() -> None:
             assert one.ask.endswith("?")
             assert "nan" not in one.ask.lower().split()
             assert "−0" not in {choice.say for choice in one.choices}
+
+
+def test_choices_that_are_shares_can_be_told_apart() -> None:
+    for seed in SEEDS:
+        for one in drawn(seed):
+            shares = sorted(float(choice.say[:-1]) for choice in one.choices if choice.say.endswith("%"))
+            assert all(b - a >= 1 for a, b in pairwise(shares)), one
+
+
+def test_every_kind_of_check_is_the_answer_to_some_question() -> None:
+    for wanted, kinds in (("notices", 3), ("does not notice", 2)):
+        assert len({answer for _, answer in asked("proof", f"^Who {wanted}")}) == kinds
+
+
+def test_the_reasons_given_are_those_of_the_checks() -> None:
+    seen = {name: self_test.noticed_by(name) for name in self_test.WHY_SEEN}
+    assert all(1 <= len(kinds) <= 2 for kinds in seen.values()), "one kind alone notices, or one alone does not"
+    for name, why in self_test.WHY_SEEN.items():
+        only = "Only" in why
+        assert only == (len(seen[name]) == 1), name
 
 
 def test_unknown_chapters_get_a_sentence() -> None:
@@ -139,9 +160,10 @@ def test_positions() -> None:
 def test_published_totals() -> None:
     for match, answer in asked("block", r"has (\d+) blocks of width ([\d,]+).*vocabulary ([\d,]+)"):
         layers, width, vocabulary = (int(number.replace(",", "")) for number in match.groups())
+        mixture = "experts" in match[0]  # without them Mixtral would be Mistral
         [config] = [
-            c for c in CONFIGS.values() if (c.layers, c.width, c.vocabulary) == (layers, width, vocabulary)
-            and answer == f"{c.parameters:,}"
+            c for c in CONFIGS.values()
+            if (c.layers, c.width, c.vocabulary, c.experts > 1) == (layers, width, vocabulary, mixture)
         ]  # fmt: skip
         assert config.parameters == numbers_in(answer)[0]
 
