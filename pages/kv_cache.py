@@ -765,9 +765,9 @@ def growth(sentence: str, longest: str) -> tuple[Any, ...]:
     text = (
         f"{reading.note}{disturbed}Computed from the runs over {lengths[0]} and {lengths[-2]} tokens, the one over "
         f"{lengths[-1]} should take {guess[-1]:.0f} ms; it took {slow[-1]:.0f}. From {lengths[0]} tokens to "
-        f"{lengths[-1]}, the step without the cache went from {slow[0]:.0f} to {slow[-1]:.0f} ms, the step with "
-        f"it from {fast[0]:.0f} to {fast[-1]:.0f} ms. So the cache makes a step {found.speed_up[0]:.1f} times faster at {lengths[0]} tokens and "
-        f"{found.speed_up[-1]:.1f} times at {lengths[-1]}."
+        f"{lengths[-1]}, the step without the cache went from {slow[0]:.0f} to {slow[-1]:.0f} ms, the step with it "
+        f"from {fast[0]:.0f} to {fast[-1]:.0f} ms. So the cache makes a step {found.speed_up[0]:.1f} times faster at "
+        f"{lengths[0]} tokens and {found.speed_up[-1]:.1f} times at {lengths[-1]}."
     )
     formula = (
         rf"t(n) = a + b \cdot \text{{work}}(n),\qquad t({lengths[0]}) = {number(slow[0], 3)},\; "

@@ -982,7 +982,7 @@ def ladder_shown(found: list[tuple[int, whole.Requantised]]) -> tuple[Any, ...]:
         Preset("Layer 0", {"layer": 0, "head": 2}, "Has every head such channels?"),
     ],
     real=True,
-    height=820,
+    height=1105,
 )
 def cache(sentence: str, bits: str, layer: int, head: int, spare: bool) -> tuple[Any, ...]:
     reading, few = read(sentence, least=2), int(bits)
