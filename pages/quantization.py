@@ -911,7 +911,7 @@ def ladder_shown(found: list[tuple[int, whole.Requantised]]) -> tuple[Any, ...]:
             ),
             curve(
                 [("KL(shipped ‖ rounded)", bits, np.maximum(moved, 1e-9))],
-                title="How far the guesses move",
+                title="How far the guesses move" + (" (0 is drawn at 1e−9)" if np.min(moved) < 1e-9 else ""),
                 x_label="bits a code",
                 y_label="nats a token",
                 tensors=["grad"],
