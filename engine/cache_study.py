@@ -63,26 +63,26 @@ class Growth:
 
 
 def step_times(model: Model, ids: Ids, lengths: Sequence[int], runs: int = 2) -> Growth:
-    """Run the model over the first n tokens, then over one more with the cache; the quickest of `runs` for the latter.
+    """Run the model over the first n tokens, then over one more with the cache; each time is the quickest of `runs`.
 
-    Running over n tokens is what a step without a cache does, and what fills a cache. `ids` are repeated if they are
-    too few. Raises ValueError for fewer than three lengths: the prediction needs two.
+    Running over n tokens is what a step without a cache does, and what fills a cache. All lengths are measured before
+    any is measured again: what else a server does comes in bursts, and should not spoil every run of one length. `ids`
+    are repeated if they are too few. Raises ValueError for fewer than three lengths: the prediction needs two.
     """
     if len(lengths) < 3:
         raise ValueError("Two lengths are needed for a prediction, and a third to test it.")
     text = np.resize(np.asarray(ids), max(lengths) + 1)
-    uncached, cached = [], []
-    for length in lengths:
-        cache = model.new_cache(length + 1)
-        uncached.append(_seconds(model, text[:length], cache))
-        best = float("inf")
-        for _ in range(runs):
-            cache.rewind(length)
-            best = min(best, _seconds(model, text[length : length + 1], cache))
-        cached.append(best)
+    rounds = [[_both_steps(model, text, length) for length in lengths] for _ in range(runs)]
+    uncached, cached = np.min(rounds, axis=0).T.tolist()
     known = (lengths[0], uncached[0]), (lengths[-2], uncached[-2])
     predicted = predicted_seconds(model.config, lengths, *known)
     return Growth(tuple(lengths), tuple(uncached), tuple(cached), tuple(predicted))
+
+
+def _both_steps(model: Model, text: np.ndarray, length: int) -> tuple[float, float]:
+    """Seconds of a run over `length` tokens, and of one more token with the cache that it filled."""
+    cache = model.new_cache(length + 1)
+    return _seconds(model, text[:length], cache), _seconds(model, text[length : length + 1], cache)
 
 
 def predicted_seconds(

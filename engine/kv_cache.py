@@ -69,7 +69,8 @@ class Scheme:
 def schemes(config: Config, tokens: int, bytes_per_value: float | int = 2, window: int = 4096) -> tuple[Scheme, ...]:
     """A model's cache as it is, and as it would be with other kinds of attention, everything else left alone.
 
-    The latent one has DeepSeek-V2's proportions: 4 + 1/2 head widths a layer.
+    The latent one has DeepSeek-V2's proportions: 4 + 1/2 head widths a layer. "Its own" keeps every token, also where
+    the model itself sees through a window.
     """
     every_head = bytes_per_token(replace(config, kv_heads=config.heads), bytes_per_value)
     one_head = bytes_per_token(replace(config, kv_heads=1), bytes_per_value)
@@ -77,10 +78,10 @@ def schemes(config: Config, tokens: int, bytes_per_value: float | int = 2, windo
     latent = latent_bytes_per_token(config.layers, 4 * config.head_dim, config.head_dim // 2, bytes_per_value)
     return (
         Scheme(f"multi-head: {config.heads}", every_head, tokens),
-        Scheme(f"as it is: {config.kv_heads}", own, tokens),
+        Scheme(f"its own: {config.kv_heads}", own, tokens),
         Scheme("multi-query: 1", one_head, tokens),
         Scheme("latent: a vector", latent, tokens),
-        Scheme(f"last {window:,} tokens", own, min(tokens, window)),
+        Scheme(f"window: {window:,}", own, min(tokens, window)),
     )
 
 

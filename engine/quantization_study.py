@@ -141,13 +141,19 @@ OUTLIER_SCHEMES: tuple[tuple[str, str, Group], ...] = (
 def outlier_costs(seed: int, symmetric: bool, largest: int = 64) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """The RMS error of the other 24 numbers while one grows from 1 to `largest` times its size, for each scheme."""
     sizes = np.geomspace(1, largest, 16)
+    found = [outlier_cost(seed, symmetric, float(size)) for size in sizes]
+    return sizes, {name: np.array([cost[name] for cost in found]) for name in found[0]}
+
+
+def outlier_cost(seed: int, symmetric: bool, outlier: int | float) -> dict[str, float]:
+    """The same for one size of the outlier."""
     others = np.ones((SIDE, SIDE), bool)
     others[OUTLIER] = False
     costs = {}
     for name, kind, group in OUTLIER_SCHEMES:
-        found = [treat(example(seed, float(size)), kind, symmetric, group).error[others] for size in sizes]
-        costs[name] = np.sqrt(np.mean(np.square(found, dtype=np.float64), axis=-1))
-    return sizes, costs
+        error = treat(example(seed, outlier), kind, symmetric, group).error[others]
+        costs[name] = float(np.sqrt(np.mean(np.square(error, dtype=np.float64))))
+    return costs
 
 
 # --- real matrices -------------------------------------------------------------------------------------------------

@@ -45,10 +45,24 @@ class Recipe:
     @property
     def bits_per_weight(self) -> float:
         """With a scale of 16 bits for each group, and as many for a minimum; a scale a row or tensor is left out."""
+        return self._code + (self._beside / self.group if isinstance(self.group, int) else 0.0)
+
+    def stored_bits(self, rows: int, columns: int) -> int:
+        """Bits of a whole matrix, every scale and minimum counted, also those of a row or of the matrix."""
+        short = -(-columns // self.group) if isinstance(self.group, int) else 1
+        groups = 1 if self.group == "tensor" else rows * short
+        return rows * columns * self._code + groups * self._beside
+
+    @property
+    def _code(self) -> int:
+        return {"nf4": 4, "fp8_e4m3": 8, "bf16": 16}.get(self.kind, self.bits)
+
+    @property
+    def _beside(self) -> int:
+        """Bits of a group's scale, and of its minimum where it has one; floats have neither."""
         if self.kind in ("fp8_e4m3", "bf16"):
-            return {"fp8_e4m3": 8.0, "bf16": 16.0}[self.kind]
-        beside = 16 if self.symmetric or self.kind == "nf4" else 32
-        return (4 if self.kind == "nf4" else self.bits) + (beside / self.group if isinstance(self.group, int) else 0.0)
+            return 0
+        return 16 if self.symmetric or self.kind == "nf4" else 32
 
 
 class Packed(Matrix):
@@ -176,7 +190,8 @@ def shipped(model: Model, ids: Ids) -> Mapping[str, np.ndarray]:
 def divergence(old: Float[Array, "T V"], new: Float[Array, "T V"]) -> float:
     """Mean over positions of KL(old ‖ new) between the distributions of two rows of logits, in nats."""
     p, q = log_softmax(old), log_softmax(new)
-    return float(np.mean(np.sum(np.exp(p) * (p - q), axis=-1, dtype=np.float64)))
+    found = float(np.mean(np.sum(np.exp(p) * (p - q), axis=-1, dtype=np.float64)))
+    return max(0.0, found)  # it is never negative; its float32 terms may sum to a billionth below
 
 
 def _changed(block: Block, packed: Block, recipe: Recipe) -> float:

@@ -232,7 +232,7 @@ def count(model: str, prompt: int, generated: int) -> tuple[Any, ...]:
                 marker=(end, step.total / 1e9),
             ),
             bars(
-                ["projections Q, K, V, O", "feed-forward", "scores and mix", "logits"],
+                ["projections", "feed-forward", "scores and mix", "logits"],
                 [part / step.total for part in parts],
                 title="Where the last cached step's arithmetic goes",
                 tensor="k",
@@ -262,12 +262,13 @@ def count(model: str, prompt: int, generated: int) -> tuple[Any, ...]:
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 KINDS = ("multi", "own", "one", "latent", "window")
+WINDOWED = {"Mistral 7B": "each layer", "Gemma 2 9B": "every other layer"}
 LABELS = {
-    "own": "as it is",
+    "own": "the model's own heads",
     "multi": "multi-head: every head its own",
     "one": "multi-query: one for all",
     "latent": "latent (MLA): one compressed vector",
-    "window": "as it is, with a sliding window",
+    "window": "its own heads, with a sliding window",
 }
 
 
@@ -365,6 +366,11 @@ def memory(model: str, thousands: int, readers: int, bits: str, kind: str, windo
         text += f"The cache passes the weights at {crossing:,} tokens a text."
     if length > config.context:
         text += f" This model was made for texts up to {config.context:,} tokens."
+    if config.window and kind != "window":
+        text += (
+            f" In {WINDOWED[config.name]} it sees only the last {config.window:,} tokens; a server that throws the "
+            "others away needs less than is counted here."
+        )
     return picture, text, _memory_formula(config, kind, each, chosen), {
         "per_token": engine.bytes_per_token(config, each),
         "every": np.array([one.text_bytes * readers for one in found]),
@@ -423,9 +429,9 @@ def given_out(policy: str, **other: Any) -> dict[str, Any]:
     presets=[
         Preset("One at a time", given_out("one at a time"), "The others wait for the slowest."),
         Preset("Reserved", given_out("reserved"), "Hatched: kept free for words that may never come."),
-        Preset("Paged", given_out("paged"), "Same requests, same memory: nearly twice as many inside."),
+        Preset("Paged", given_out("paged"), "Same requests, same memory: more readers inside, and less of it empty."),
         Preset("Thrown out", given_out("paged", room=48, step=7), "Too little memory: somebody must go."),
-        Preset("Blocks too large", given_out("paged", block="12"), "Half of every last block is empty."),
+        Preset("Blocks too large", given_out("paged", block="12"), "Much of each text's last block is empty."),
     ],
     height=775,
 )  # fmt: skip
@@ -742,20 +748,26 @@ def growth(sentence: str, longest: str) -> tuple[Any, ...]:
             dots=[0],
         ),
         table(
-            ["length", "without, ms", "predicted, ms", "with, ms", "speed-up", "predicted"],
+            ["length", "without, ms", "predicted, ms", "with, ms", "speed-up", "its prediction"],
             [
                 [n, f"{a:.0f}", f"{b:.0f}", f"{c:.0f}", f"{a / c:.1f} ×", f"{b / fast[0]:.1f} ×"]
                 for n, a, b, c in zip(lengths, slow, guess, fast, strict=True)
             ],
-            title="Measured just now",
+            title="Measured just now, each the quickest of two",
         ),
     )  # fmt: skip
+    disturbed = (
+        f"Something else kept this server busy: the run over {lengths[-2]} tokens took hardly longer than the one over "
+        f"{lengths[0]}, and a prediction from these two says nothing. Choose another length to measure again. "
+        if slow[-2] < 1.2 * slow[0]
+        else ""
+    )
     text = (
-        f"{reading.note}Computed from the runs over {lengths[0]} and {lengths[-2]} tokens, the one over {lengths[-1]} "
-        f"should take {guess[-1]:.0f} ms; it took {slow[-1]:.0f}. From {lengths[0]} tokens to {lengths[-1]}, the step "
-        f"without the cache went from {slow[0]:.0f} to {slow[-1]:.0f} ms, the step with it from {fast[0]:.0f} to "
-        f"{fast[-1]:.0f} ms. So the cache makes a step {found.speed_up[0]:.1f} times faster at {lengths[0]} tokens and "
-        f"{found.speed_up[-1]:.1f} times at {lengths[-1]}."
+        f"{reading.note}{disturbed}Computed from the runs over {lengths[0]} and {lengths[-2]} tokens, the one over "
+        f"{lengths[-1]} should take {guess[-1]:.0f} ms; it took {slow[-1]:.0f}. From {lengths[0]} tokens to "
+        f"{lengths[-1]}, the step without the cache went from {slow[0]:.0f} to {slow[-1]:.0f} ms, the step with it "
+        f"from {fast[0]:.0f} to {fast[-1]:.0f} ms. So the cache makes a step {found.speed_up[0]:.1f} times faster at "
+        f"{lengths[0]} tokens and {found.speed_up[-1]:.1f} times at {lengths[-1]}."
     )
     formula = (
         rf"t(n) = a + b \cdot \text{{work}}(n),\qquad t({lengths[0]}) = {number(slow[0], 3)},\; "
@@ -951,7 +963,8 @@ def fact(sentence: str, told: str, word: str, power: int, sinks: str) -> tuple[A
     through = (
         "With everything in view"
         if width == len(ids)
-        else f"Through a window of {width} tokens{'' if not kept else f' and {SINKS[sinks]}'}"
+        else f"Through a window of {width} tokens"
+        + ("" if not kept else f" and {SINKS[sinks]} {'token' if kept == 1 else 'tokens'}")
     )
     text = (
         f"{note}{through}, “{_shown(target)}” has {recalled[at]:.1%}"
@@ -993,8 +1006,8 @@ def positions_ratio() -> str:
 
 @chapter.number
 def share_of_reading() -> str:
-    """Scores and mix in the blocks of one cached step, right after the prompt."""
-    step = engine.decode_flops(LLAMA, PROMPT)
+    """Scores and mix in the blocks of the last cached step, as the lab below the sentence shows it."""
+    step = engine.decode_flops(LLAMA, PROMPT + GENERATED)
     return f"{step.scores_and_mix / (step.total - step.output):.0%}"
 
 

@@ -77,7 +77,7 @@ def numbers_of(seed: int, outlier: float, own: str) -> np.ndarray:
     """,
     provenance="25 numbers from a normal distribution, or yours; rounded live",
     presets=[
-        Preset("INT8", START | {"kind": "int8"}, "255 steps: you have to look for the error."),
+        Preset("INT8", START | {"kind": "int8"}, "255 codes: you have to look for the error."),
         Preset("INT2", START | {"kind": "int2"}, "Three numbers are left: minus, zero, plus."),
         Preset(
             "An outlier",
@@ -92,7 +92,7 @@ def numbers_of(seed: int, outlier: float, own: str) -> np.ndarray:
         Preset(
             "A float does not mind",
             START | {"kind": "fp8_e4m3", "outlier": 20},
-            "Floats keep three digits of every number, large or small: steps grow with the number.",
+            "Each number has its own power of two, so its steps grow with it: the other 24 do not notice.",
         ),
         Preset(
             "All positive",
@@ -213,10 +213,12 @@ def scale_readouts(now: study.Treated) -> list[tuple[str, str]]:
 )
 def outlier(outlier: float, symmetric: bool, seed: int) -> tuple[Any, ...]:
     sizes, costs = study.outlier_costs(seed, symmetric)
-    now = {name: float(np.interp(np.log(outlier), np.log(sizes), errors)) for name, errors in costs.items()}
+    now = study.outlier_cost(seed, symmetric, outlier)
+    at = int(np.searchsorted(sizes, outlier))
+    shown_sizes = np.insert(sizes, at, outlier)  # the curves pass through what is shown beside them
     picture = row(
         curve(
-            [(name, sizes, np.maximum(errors, 1e-6)) for name, errors in costs.items()],
+            [(name, shown_sizes, np.maximum(np.insert(errors, at, now[name]), 1e-6)) for name, errors in costs.items()],
             title="RMS error of the other 24 weights, as one grows",
             x_label="the outlier, times its size",
             y_label="RMS error",
@@ -236,14 +238,22 @@ def outlier(outlier: float, symmetric: bool, seed: int) -> tuple[Any, ...]:
     one, rows_, float8 = now["INT4, one scale"], now["INT4 by row"], now["FP8"]
     start = costs["INT4, one scale"][0]
     better = "INT8" if now["INT8, one scale"] < float8 else "FP8"
+    x = study.example(seed, outlier)
+    low, high = float(np.min(x)), float(np.max(x))
+    step = float(study.treat(x, "int4", symmetric).quantized.scale)  # type: ignore[union-attr]
+    scale = (
+        rf"\frac{{\max|x|}}{{7}} = \frac{{{number(max(high, -low))}}}{{7}}"
+        if symmetric
+        else rf"\frac{{\max x - \min x}}{{15}} = \frac{{{number(high)} {signed(-low)}}}{{15}}"
+    )
     sentence = (
         f"At {outlier:g} times, INT4 with one scale is off by {{{{way:1|{shown(one, 3)}}}}} in the other 24 weights, "
         f"{one / start:.1f} times what it was without the outlier; with a scale a row by {shown(rows_, 3)}. "
         f"Of the two eight-bit formats, {better} is the more exact here."
     )
     formula = (
-        rf"s = \frac{{\max|x|}}{{7}}, \quad \text{{error}} \approx \frac{{s}}{{\sqrt{{12}}}}: \quad "
-        rf"{number(float(start))} \to {number(one)}"
+        rf"s = {scale} = {number(step)}, \quad \text{{even steps: }} \frac{{s}}{{\sqrt{{12}}}} = "
+        rf"{number(step / np.sqrt(12))}, \quad \text{{here: }} {number(one)}"
     )
     return picture, sentence, formula, {"sizes": sizes, "int4": costs["INT4, one scale"], "now": list(now.values())}
 
@@ -385,8 +395,8 @@ FILE_PARTS = {**PARTS, "embedding": "embedding table (Q8_0)"}
     provenance="The bytes of SmolLM2's GGUF file, decoded by hand",
     presets=[
         Preset("The scale", {"byte": 0}, "Two bytes, the low one first: an IEEE half."),
-        Preset("The minimum", {"byte": 2}, "Another half. Every weight of the block starts from it."),
-        Preset("Two weights in a byte", {"byte": 4}, "Low half: weight 0. High half: weight 16."),
+        Preset("The minimum", {"part": "w_up", "byte": 2}, "Another half. Every weight of the block starts from it."),
+        Preset("Two weights in a byte", {"part": "w_up", "byte": 4}, "Low half: weight 0. High half: weight 16."),
         Preset("The embedding", {"part": "embedding", "byte": 2}, "Kept in Q8_0: no minimum, a whole byte a weight."),
     ],
     real=True,
@@ -419,9 +429,9 @@ def block(sentence: str, part: str, layer: int, line: int, block: int, byte: int
             matrix(
                 found.weights.codes.reshape(4, 8), "32 codes", "tokens", "codes", rows=names, digits=0, scale="signed",
             ),
-            sign("→"),
             matrix(
-                found.weights.dequantized.reshape(4, 8), "32 weights: scale · code + minimum", "ffn", "weights",
+                found.weights.dequantized.reshape(4, 8),
+                "32 weights: scale · code" + (" + minimum" if four_bits else ""), "ffn", "weights",
                 rows=names, digits=4,
             ),
         ),
@@ -531,7 +541,8 @@ def weights(sentence: str, part: str, layer: int) -> tuple[Any, ...]:
                 spread.counts,
                 title=f"{rows.size:,} weights of the {PARTS[part]} matrix, layer {layer}",
                 tensor="ffn" if part in ("w_gate", "w_up", "w_down") else "attn",
-                x_label="weight (beyond four standard deviations: at the ends)",
+                x_label="weight (at the ends: all beyond 4 σ)",
+                y_label="weights",
             ),
             histogram(
                 np.arange(18) - 0.5,
@@ -604,6 +615,7 @@ def untouched(sentence: str, part: str, layer: int) -> tuple[Any, ...]:
     )
     labels, sizes = [loss.name for loss in here], [f"{loss.bits:.4g} bits" for loss in here]
     spread = study.weight_spread(study.minilm_matrix(layer, part))
+    limit = max(loss.error for loss in (*here, *there))  # one scale for both
     picture = stack(
         row(
             bars(
@@ -612,6 +624,7 @@ def untouched(sentence: str, part: str, layer: int) -> tuple[Any, ...]:
                 title=f"MiniLM, {MINILM[part]} matrix of layer {layer}: RMS error ÷ RMS weight",
                 tensor="ffn",
                 share=True,
+                limit=limit,
                 notes=sizes,
                 keys=[f"way:{i}" for i in range(len(here))],
             ),
@@ -621,6 +634,7 @@ def untouched(sentence: str, part: str, layer: int) -> tuple[Any, ...]:
                 title=f"SmolLM2's file, {PARTS[AS_IN_SMOLLM2[part]]} matrix of layer {layer}",
                 tensor="grad",
                 share=True,
+                limit=limit,
                 notes=sizes,
                 keys=[f"way:{i}" for i in range(len(here))],
             ),
@@ -631,7 +645,8 @@ def untouched(sentence: str, part: str, layer: int) -> tuple[Any, ...]:
             title=f"MiniLM's {MINILM[part]} matrix: the largest weight is {spread.largest / spread.deviation:.1f} "
             "deviations out",
             tensor="ffn",
-            x_label="weight",
+            x_label="weight (at the ends: all beyond 4 σ)",
+            y_label="weights",
         ),
     )
     grid = next(i for i, loss in enumerate(here) if loss.name == "INT4 by 32, min")
@@ -666,6 +681,8 @@ TEXT = (
 TEXT_TOKENS, SAMPLE = 240, 24
 WIDTHS = {"tensor": "the whole matrix", "row": "each row", "128": "128 weights", "64": "64 weights", "32": "32 weights"}
 WAYS = {"int": "Integers", "nf4": "NF4", "fp8_e4m3": "FP8 E4M3, no scale", "bf16": "BF16"}
+RECIPE = {"kind": "int", "bits": 4, "group": "32", "symmetric": True, "parts": "all"}
+"""What a preset of the whole model changes only in part."""
 WHICH = {"all": "all matrices of the blocks", "ffn": "feed-forward only", "attention": "attention only"}
 
 
@@ -703,19 +720,19 @@ def text_ids(text: str) -> list[int]:
     """,
     provenance=REAL + ", which were in 4 bits before; rounded once more now",
     presets=[
-        Preset("8 bits", {"kind": "int", "bits": 8, "group": "32"}, "As good as untouched?"),
-        Preset("4 bits, a scale a row", {"kind": "int", "bits": 4, "group": "row"}, "Groups matter: compare with 32."),
-        Preset("NF4", {"kind": "nf4", "group": "32"}, "The same 4.5 bits a weight as INT4 in groups of 32."),
+        Preset("8 bits", RECIPE | {"bits": 8}, "As good as untouched?"),
+        Preset("4 bits, a scale a row", RECIPE | {"group": "row"}, "Groups matter: compare with 32."),
+        Preset("NF4", RECIPE | {"kind": "nf4"}, "The same 4.5 bits a weight as INT4 in groups of 32."),
         Preset(
             "Its own grid",
-            {"kind": "int", "bits": 4, "group": "32", "symmetric": False},
+            RECIPE | {"symmetric": False},
             "The file's scheme once more: 4 bits, groups of 32, a minimum. Predict the loss before you run it.",
         ),
-        Preset("3 bits", {"kind": "int", "bits": 3, "group": "32"}, "It still speaks. Of what?"),
-        Preset("2 bits", {"kind": "int", "bits": 2, "group": "32"}, "Every weight is minus, zero or plus."),
+        Preset("3 bits", RECIPE | {"bits": 3}, "It still speaks. Of what?"),
+        Preset("2 bits", RECIPE | {"bits": 2}, "Every weight is minus, zero or plus."),
         Preset(
             "Target: 3 bits that work",
-            {"kind": "int", "bits": 3, "group": "32", "symmetric": False, "parts": "attention"},
+            RECIPE | {"bits": 3, "symmetric": False, "parts": "attention"},
             "Attention is a quarter of the blocks' weights. Which half of a block bears rounding better?",
         ),
     ],
@@ -765,7 +782,9 @@ def whole_shown(
     found: whole.Requantised, recipe: whole.Recipe, ids: list[int], prompt: str, said: dict[str, list[int]]
 ) -> tuple[Any, ...]:
     worse = found.surprisals - found.before
-    counted = sum(SIZES[part] for part in whole.PARTS[recipe.parts]) * SMOLLM2.layers
+    shapes = [SHAPES[part] for part in whole.PARTS[recipe.parts]]
+    counted = sum(out * inner for out, inner in shapes) * SMOLLM2.layers
+    bits = sum(recipe.stored_bits(out, inner) for out, inner in shapes) * SMOLLM2.layers
     picture = stack(
         row(
             bars(
@@ -779,9 +798,9 @@ def whole_shown(
         ),
         readouts(
             [
-                ("bits a weight", f"{recipe.bits_per_weight:.4g}"),
-                ("rounded weights", f"{counted * recipe.bits_per_weight / 8 / 1e6:.1f} MB of {counted:,} weights"),
-                ("perplexity", f"{shown(float(np.exp(found.loss_before)))} → {shown(float(np.exp(found.loss)))}"),
+                ("bits a weight", f"{bits / counted:.4g}"),
+                ("rounded weights", f"{bits / 8e6:.1f} MB of {counted:,} weights"),
+                ("perplexity", f"{perplexity(found.loss_before)} → {perplexity(found.loss)}"),
                 ("KL(shipped ‖ rounded)", f"{shown(found.divergence, 3)} nats a token"),
             ]
         ),
@@ -800,7 +819,9 @@ def whole_shown(
     )
     change = found.loss - found.loss_before
     verdict = (
-        "Nothing that this text could show"
+        "every guess is the same"
+        if found.divergence == 0
+        else "nothing that this text could show"
         if abs(change) < 0.02
         else f"{shown(change, 3)} nats a token {'more' if change > 0 else 'less'}"
     )
@@ -817,10 +838,17 @@ def whole_shown(
     return picture, sentence, formula, data
 
 
-SIZES = {
-    "w_q": 576 * 576, "w_o": 576 * 576, "w_k": 576 * 192, "w_v": 576 * 192,
-    "w_gate": 576 * 1536, "w_up": 576 * 1536, "w_down": 576 * 1536,
+SHAPES = {
+    "w_q": (576, 576), "w_o": (576, 576), "w_k": (192, 576), "w_v": (192, 576),
+    "w_gate": (1536, 576), "w_up": (1536, 576), "w_down": (576, 1536),
 }  # fmt: skip
+"""(out, in) of the matrices of a block."""
+
+
+def perplexity(loss: float) -> str:
+    """e to the power of a loss, with four significant digits and no exponent."""
+    value = float(f"{np.exp(loss):.4g}")
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 @chapter.lab(
@@ -883,7 +911,7 @@ def ladder_shown(found: list[tuple[int, whole.Requantised]]) -> tuple[Any, ...]:
             ),
             curve(
                 [("KL(shipped ‖ rounded)", bits, np.maximum(moved, 1e-9))],
-                title="How far the guesses move",
+                title="How far the guesses move" + (" (0 is drawn at 1e−9)" if np.min(moved) < 1e-9 else ""),
                 x_label="bits a code",
                 y_label="nats a token",
                 tensors=["grad"],
@@ -898,16 +926,23 @@ def ladder_shown(found: list[tuple[int, whole.Requantised]]) -> tuple[Any, ...]:
         ),
     )
     worst = found[-1]
-    lucky = [b for b, before, after in zip(bits[1:], losses, losses[1:], strict=False) if after < before]
+    lower = [i for i in range(1, len(bits)) if losses[i] < losses[i - 1]]
+    lucky = [bits[i] for i in lower if moved[i] >= moved[i - 1]]
+    own = [bits[i] for i in lower if moved[i] < moved[i - 1]]
     luck = (
         f" At {' and '.join(map(str, lucky))} bits the loss is lower than with one bit more: on a text this short, "
         "small changes of the loss go either way. The KL tells them apart."
         if lucky
         else ""
     )
+    if own:
+        luck += (
+            f" With {' and '.join(map(str, own))} bits the KL is smaller, too: that is no luck, the weights stand on "
+            "nearly the same grid already."
+        )
     sentence = (
         f"As shipped the loss is {shipped:.3f}. With {worst[0]} bits it is {worst[1].loss:.3f}, a perplexity of "
-        f"{shown(float(np.exp(worst[1].loss)), 3)}; a guess among all {SMOLLM2.vocabulary:,} tokens would have a loss "
+        f"{perplexity(worst[1].loss)}; a guess among all {SMOLLM2.vocabulary:,} tokens would have a loss "
         f"of {np.log(SMOLLM2.vocabulary):.2f}.{luck}"
     )
     before, after = float(np.exp(shipped)), float(np.exp(worst[1].loss))
@@ -947,7 +982,7 @@ def ladder_shown(found: list[tuple[int, whole.Requantised]]) -> tuple[Any, ...]:
         Preset("Layer 0", {"layer": 0, "head": 2}, "Has every head such channels?"),
     ],
     real=True,
-    height=820,
+    height=1105,
 )
 def cache(sentence: str, bits: str, layer: int, head: int, spare: bool) -> tuple[Any, ...]:
     reading, few = read(sentence, least=2), int(bits)
@@ -956,14 +991,15 @@ def cache(sentence: str, bits: str, layer: int, head: int, spare: bool) -> tuple
     plain = kv.plain_loss(reading.model, reading.ids)
     outliers = kv.outlier_channels(keys[1:] if len(keys) > 1 else keys)
     ways = [kv_words(way) for way in found]
-    short = [f"K {way.keys}{', no RoPE' if way.before_rope else ''} · V {way.values}" for way in found]
+    short = [f"{'pre-RoPE' if way.before_rope else way.keys} · {way.values}" for way in found]
     names = [spoken(text) for text in reading.pieces]
+    cell = 13 if len(names) <= 20 else 9  # wide enough for the names, and not taller than the screen
     errors = [[kv.cache_error(x, few, axis, int(spare)) for x in (keys, values)] for axis in kv.AXES]
     picture = stack(
-        row(
-            matrix(keys, f"Keys of head {head}, layer {layer}: a token a row, 64 channels", "k", "keys", rows=names),
-            matrix(values, "Its values", "v", "values", rows=names),
+        matrix(
+            keys, f"Keys of head {head}, layer {layer}: a token a row, 64 channels", "k", "keys", rows=names, cell=cell
         ),
+        matrix(values, "Its values", "v", "values", rows=names, cell=cell),
         row(
             curve(
                 [("keys", np.arange(64), np.max(np.abs(keys), axis=0)),
@@ -987,7 +1023,8 @@ def cache(sentence: str, bits: str, layer: int, head: int, spare: bool) -> tuple
         bars(
             short,
             [way.divergence for way in found],
-            title=f"All {SMOLLM2.layers} layers at {few} bits: how far the guesses move, KL in nats a token",
+            title=f"All {SMOLLM2.layers} layers at {few} bits, a scale by (keys · values): how far the guesses move, "
+            "KL in nats a token",
             tensor="logits",
             notes=[f"loss {way.loss:.3f}, next “{spoken(piece(way.guess))}”" for way in found],
             keys=[f"way:{i}" for i in range(len(ways))],
@@ -996,7 +1033,7 @@ def cache(sentence: str, bits: str, layer: int, head: int, spare: bool) -> tuple
             [
                 ("loss, cache in 32 bits", f"{plain:.3f}"),
                 ("next token, cache in 32 bits", f"“{spoken(piece(int(np.argmax(reading.trace['logits'][-1]))))}”"),
-                ("outlier channels of these keys", ", ".join(map(str, outliers[:6])) or "none"),
+                ("outlier channels, first token aside", ", ".join(map(str, outliers[:6])) or "none"),
             ]
         ),
     )  # fmt: skip
@@ -1007,8 +1044,9 @@ def cache(sentence: str, bits: str, layer: int, head: int, spare: bool) -> tuple
         f"{{{{way:1|{shown(found[1].divergence, 2)}}}}}. The best of the four is: {ways[best]}. "
         + channel_words(outliers, layer, head)
     )
-    channel = int(np.argmax(np.max(np.abs(keys), axis=0)))
-    low, high = float(np.min(keys[:, channel])), float(np.max(keys[:, channel]))
+    rounded_keys = keys[int(spare) :]  # at least one: the sentence has two tokens
+    channel = int(np.argmax(np.max(np.abs(rounded_keys), axis=0)))
+    low, high = float(np.min(rounded_keys[:, channel])), float(np.max(rounded_keys[:, channel]))
     formula = (
         rf"c = {channel}: \quad s_c = \frac{{\max_t \k{{k_{{t,c}}}} - \min_t \k{{k_{{t,c}}}}}}{{2^{few} - 1}} = "
         rf"\frac{{{number(high)} {signed(-low)}}}{{{2**few - 1}}} = {number((high - low) / (2**few - 1))}"
@@ -1027,12 +1065,15 @@ def kv_words(way: kv.Effect) -> str:
 
 def channel_words(outliers: np.ndarray, layer: int, head: int) -> str:
     """Which channels of these keys stand out."""
-    where = f"The keys of head {head} in layer {layer}"
+    where = f"The first token aside, the keys of head {head} in layer {layer}"
     if not len(outliers):
-        return f"{where} have no channel that is four times as large as the usual one; look at other heads."
-    several = "s" if len(outliers) > 1 else ""
+        return f"{where} have no channel that reaches four times as far as the usual one; look at other heads."
+    several = "s that reach" if len(outliers) > 1 else " that reaches"
     named = ", ".join(map(str, outliers[:4]))
-    return f"{where} have {len(outliers)} outlier channel{several} ({named}), large at one token after another."
+    more = " …" if len(outliers) > 4 else ""
+    return (
+        f"{where} have {len(outliers)} channel{several} more than four times as far as the usual one ({named}{more})."
+    )
 
 
 # --- numbers in the prose, answers -----------------------------------------------------------------------------------

@@ -100,6 +100,16 @@ def test_times_are_taken_at_each_length(tiny):
         cache_study.step_times(tiny, IDS, [2, 4])
 
 
+def test_one_disturbed_run_does_not_count(tiny, monkeypatch):
+    """Two rounds over three lengths, a run without and one with the cache each; what is slow only once is left out."""
+    quiet = [2.0, 1.0, 4.0, 1.0, 8.0, 1.0]
+    taken = iter([9.0, *quiet[1:], quiet[0], 7.0, *quiet[2:]])
+    monkeypatch.setattr(cache_study, "_seconds", lambda *args: next(taken))
+    found = cache_study.step_times(tiny, IDS, [2, 4, 8])
+    assert found.uncached == (2.0, 4.0, 8.0)
+    assert found.cached == (1.0, 1.0, 1.0)
+
+
 def test_a_batch_of_readers(tiny):
     found = cache_study.batch_times(tiny, IDS, [1, 2, 4])
     each = (len(IDS) + 1) * bytes_per_token(CONFIG, 8)

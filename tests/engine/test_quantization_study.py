@@ -18,6 +18,7 @@ from engine.quantization_study import (
     losses,
     minilm_losses,
     minilm_matrix,
+    outlier_cost,
     outlier_costs,
     own_numbers,
     spread,
@@ -94,6 +95,15 @@ def test_an_outlier_costs_the_others_what_its_scale_says():
     assert costs["INT4 by 3"][-1] < costs["INT4 by row"][-1] < costs["INT4, one scale"][-1]
     assert sizes[0] == 1
     assert sizes[-1] == pytest.approx(64)
+
+
+def test_the_cost_of_one_outlier_is_computed_at_its_size():
+    """Errors jump from step to step, so a point between two others is not on the line between them."""
+    kept = quantize(example(0, 10), 4).dequantized
+    others = np.delete(np.ravel(kept - example(0, 10)), 1 * 5 + 3)
+    assert outlier_cost(0, True, 10)["INT4, one scale"] == pytest.approx(np.sqrt(np.mean(others**2)), rel=1e-5)
+    sizes, costs = outlier_costs(3, False)
+    assert all(costs[name][5] == cost for name, cost in outlier_cost(3, False, float(sizes[5])).items())
 
 
 def test_the_histogram_is_numpys():

@@ -78,6 +78,11 @@ def test_bits_a_weight_count_scales():
     assert Recipe(bits=4, group=32, symmetric=False).bits_per_weight == 5.0
     assert Recipe(bits=4, group=32).bits_per_weight == Recipe("nf4", group=32).bits_per_weight == 4.5
     assert Recipe("bf16").bits_per_weight == 16
+    for recipe in (Recipe(), Recipe("nf4", group=64), Recipe(bits=3, symmetric=False), Recipe("bf16")):
+        assert recipe.stored_bits(576, 1536) == 576 * 1536 * recipe.bits_per_weight
+    assert Recipe(group="row").stored_bits(10, 40) == 10 * 40 * 4 + 10 * 16
+    assert Recipe(group="tensor", symmetric=False).stored_bits(10, 40) == 10 * 40 * 4 + 32
+    assert Recipe(group=32).stored_bits(10, 40) == 10 * 40 * 4 + 10 * 2 * 16  # the last group is short
 
 
 @pytest.mark.parametrize("parts", PARTS)
