@@ -35,6 +35,7 @@ from ui.lab import ReaderError
 SAVE_EVERY = 2.0
 """Seconds from one full checkpoint to the next: what a stopped run has to compute again at most."""
 SAMPLE = 28
+SIGNS = {"\n": "⏎", "\t": "⇥", " ": "␣"}
 PROBE = {"grammar": ". Ada asks Ben for the key and Ben gives Ada the"}
 PROBE_TOKENS = 12
 
@@ -145,7 +146,9 @@ def one_line(text: str) -> str:
 
 def label(token: str) -> str:
     """A token as a label: never invisible."""
-    return {"\n": "⏎", " ": "␣"}.get(token, token)
+    if not token.isprintable() and token not in SIGNS:
+        return " ".join(f"U+{ord(character):04X}" for character in token)
+    return SIGNS.get(token, token)
 
 
 def sample_of(chosen: Setting | Recording, parameters: Parameters, tokens: int = SAMPLE, seed: int = 0) -> str:
@@ -267,7 +270,7 @@ def run_shown(at: Progressing) -> tuple[Any, ...]:
     picture = stack(
         row(loss_picture(chosen, curves), norm_picture(curves)),
         *([skills] if skills else []),
-        table(["step", "what the model writes"], at.samples[-9:], title="Samples on the way"),
+        table(["step", "what the model writes"], at.samples, title="Samples on the way"),
         head_picture(chosen, reading, layer, head),
         readouts(
             [
@@ -294,7 +297,9 @@ def run_sentence(at: Progressing, layer: int, head: int) -> str:
         f"After {reached} of {chosen.plan.steps} steps the loss on text that was never trained on is {last:.3f}; it "
         f"began at {curves.validation[0]:.3f}, and ln {chosen.gpt.vocabulary} is {math.log(chosen.gpt.vocabulary):.3f}."
     ]
-    if not np.isfinite(first + last) or last > 3 * curves.validation[0]:
+    if chosen.gpt.vocabulary == 1:
+        words.append("The text has a single character, so there is nothing to guess.")
+    elif not np.isfinite(first + last) or last > 3 * curves.validation[0]:
         words.append("It has run away: the learning rate is too large.")
     elif chosen.corpus.floor and chosen.corpus.shallow_floor:
         floor, shallow = (f(chosen.gpt.context) for f in (chosen.corpus.floor, chosen.corpus.shallow_floor))

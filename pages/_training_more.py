@@ -18,7 +18,7 @@ from engine.gpt import GPT
 from engine.modular_addition import Setting
 from engine.training import Plan, Step
 from pages._training_chapter import chapter
-from pages._training_scaling import big, power
+from pages._training_scaling import CHINCHILLA, big, power
 from ui.controls import Choice, Slider, Text
 from ui.figures import curve, histogram, plane, row, stack, table
 from ui.jobs.work import Long, Progress, Steps
@@ -83,7 +83,7 @@ FRESH = "always fresh"
         Preset("Half the steps", {"steps": "200", "seed": 0}, "Is a small set as harmful when training ends early?"),
     ],
     height=120,
-    long=Long(seconds=300, takes="30 seconds to 2 minutes", quick={"steps": "50"}),
+    long=Long(seconds=300, takes="20 seconds to 2 minutes", quick={"steps": "50"}),
 )
 def epochs_compared(steps: str, seed: int) -> Steps:
     corpus, plan = synthetic(), study_plan(int(steps), seed)
@@ -191,11 +191,15 @@ COPIES = (1, 10, 100, 1000)
     """,
     provenance="Eight small models trained live by the engine on the grammar",
     presets=[
-        Preset("Fewer, for longer", {"share": "0.005"}, "Ten windows of two thousand."),
-        Preset("Many copied", {"share": "0.05"}, "A hundred windows: too many to learn by heart in this time."),
+        Preset("Fewer copied", {"share": "0.005"}, "Ten windows of two thousand. Does new text still suffer?"),
+        Preset(
+            "Many copied",
+            {"share": "0.05"},
+            "A hundred windows, each seen less often. How much of them is learned by heart?",
+        ),
     ],
     height=120,
-    long=Long(seconds=300, takes="30 seconds to 2 minutes", quick={"steps": "50"}),
+    long=Long(seconds=300, takes="20 seconds to 2 minutes", quick={"steps": "50"}),
 )
 def duplicates(share: str, steps: str, seed: int) -> Steps:
     corpus, plan, part = synthetic(), study_plan(int(steps), seed), float(share)
@@ -349,7 +353,7 @@ def phase_table(phases: list[phase_rules.Phase], now: int | None = None) -> dict
     provenance="A recorded run of this engine (python -m scripts.record_modular_addition); phases and circles live",
     presets=[
         Preset("Not trained", {"step": 0}, "Numbers are scattered at random."),
-        Preset("By heart", {"step": 100}, "All training sums are right already. And the others?"),
+        Preset("By heart", {"step": 400}, "All training sums are right. And the others?"),
         Preset("The end", {"step": recorded.SETTING.steps}, "Follow the line: what is a number's neighbour?"),
     ],
     height=900,
@@ -378,10 +382,11 @@ def late(step: int, circle: int) -> tuple[Any, ...]:
         f"{strong} of {len(shares)} waves hold nine tenths of its table of numbers; the circle of {frequency} turns is "
         f"{round_now:.0%} round."
     )
-    inverse = pow(frequency, -1, kept.setting.modulus)
+    p = kept.setting.modulus
+    further = pow(frequency, -1, p)  # from a number to its neighbour on the circle
     formula = (
-        rf"\text{{angle of }} n = 2\pi \cdot \frac{{{frequency}\, n}}{{{kept.setting.modulus}}}, \qquad "
-        rf"{inverse} \cdot {frequency} \equiv 1 \pmod{{{kept.setting.modulus}}}"
+        rf"\text{{angle of }} n = 2\pi \cdot \frac{{{frequency}\, n}}{{{p}}} \qquad \text{{next to }} n: \; "
+        rf"n + {further}, \text{{ as }} {further} \cdot {frequency} = {further * frequency // p} \cdot {p} + 1"
     )
     return picture, text, formula, {"shares": shares, "points": points, "accuracy": kept.accuracy, "loss": kept.loss}
 
@@ -443,12 +448,22 @@ DECAYS = {"0": "none", "0.3": "0.3", "1": "1", "2": "2"}
     """,
     provenance="Trained live by the engine, all training sums in every step",
     presets=[
-        Preset("Without weight decay", {"decay": "0"}, "Predict: does it still find the rule in this time?"),
-        Preset("More of the table", {"share": "0.8"}, "With 80 % of all sums shown, is there still a plateau?"),
-        Preset("Less of it", {"share": "0.3"}, "Below some share the rule is not found, at least not in this time."),
+        Preset(
+            "Without weight decay", {"decay": "0", "share": "0.6"}, "Predict: does it still find the rule in this time?"
+        ),
+        Preset(
+            "More of the table",
+            {"decay": "1", "share": "0.8"},
+            "With 80 % of all sums shown, is there still a plateau?",
+        ),
+        Preset(
+            "Less of it",
+            {"decay": "1", "share": "0.3"},
+            "Below some share the rule is not found, at least not in this time.",
+        ),
     ],
     height=120,
-    long=Long(seconds=200, takes="10 to 60 seconds", quick={"steps": "50", "modulus": "23"}),
+    long=Long(seconds=200, takes="5 to 60 seconds", quick={"steps": "50", "modulus": "23"}),
 )
 def grow(decay: str, share: str, modulus: str, steps: str, seed: int) -> Steps:
     setting = Setting(
@@ -487,8 +502,8 @@ def grown(setting: Setting, looks: list[modular.Look]) -> tuple[Any, ...]:
     )  # fmt: skip
     data_of = {"accuracy": accuracy, "loss": loss, "norm": norm, "shares": shares}
     formula = (
-        rf"(a + b) \bmod {setting.modulus}: \quad {setting.modulus}^2 = {setting.modulus**2} \text{{ sums}}, \quad "
-        rf"\frac{{1}}{{{setting.modulus}}} = {number(100 / setting.modulus, 3)}\,\% \text{{ by guessing}}"
+        rf"(a + b) \text{{ mod }} {setting.modulus}: \quad {setting.modulus}^2 = {setting.modulus**2} \text{{ sums}}, "
+        rf"\quad \frac{{1}}{{{setting.modulus}}} = {number(100 / setting.modulus, 3)}\,\% \text{{ by guessing}}"
     )
     return picture, grown_words(setting, curves), formula, data_of
 
@@ -505,12 +520,12 @@ def grown_words(setting: Setting, curves: phase_rules.Curves) -> str:
         return f"{now} It has not even learned the training sums by heart yet."
     if general is None:
         return (
-            f"{now} It knew 99 % of the training sums after {perfect:,} steps and has not found the rule since, in "
+            f"{now} It knew 99% of the training sums after {perfect:,} steps and has not found the rule since, in "
             f"{steps[-1] - perfect:,} more. Nobody can tell from these curves whether it would."
         )
     late = general >= 2 * max(perfect, 10)
     verdict = f"{general / max(perfect, 10):.0f} times as many" if late else "no delay to speak of"
-    return f"{now} 99 % of the training sums took {perfect:,} steps, 95 % of the others {general:,}: {verdict}."
+    return f"{now} 99% of the training sums took {perfect:,} steps, 95% of the others {general:,}: {verdict}."
 
 
 # --- a sweep ---------------------------------------------------------------------------------------------------------
@@ -570,7 +585,7 @@ def swept_corpus(corpus: str, text: str) -> Corpus:
         Preset("Twice as long", {"steps": "600"}, "Does the exponent stay the same? A law would."),
     ],
     height=120,
-    long=Long(seconds=200, takes="15 to 60 seconds", quick={"steps": "50"}),
+    long=Long(seconds=200, takes="10 to 60 seconds", quick={"steps": "50"}),
 )
 def swept(kind: str, corpus: str, steps: str, seed: int, text: str) -> Steps:
     chosen = swept_corpus(corpus, text)
@@ -748,6 +763,22 @@ def worst_loss() -> str:
 @chapter.number
 def guessing_loss() -> str:
     return f"{math.log(recorded.load().setting.modulus):.2f}"
+
+
+def _more_than_best(times: float) -> str:
+    """What a size so many times the best loses more, at the budget that the lab starts with."""
+    best = scaling.optimum(10.0**CHINCHILLA)
+    return f"{float(scaling.chinchilla_loss(best.parameters * times, best.tokens / times)) - best.loss:.3f}"
+
+
+@chapter.number
+def ten_too_small() -> str:
+    return _more_than_best(0.1)
+
+
+@chapter.number
+def ten_too_large() -> str:
+    return _more_than_best(10)
 
 
 @chapter.number

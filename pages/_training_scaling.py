@@ -20,6 +20,7 @@ from ui.mathml import number
 
 COUNTED = [name for name in CONFIGS if name not in ("Mixtral 8x7B",)]
 H100 = 989e12  # operations a second in 16 bits, by NVIDIA's data sheet
+CHINCHILLA = 23.8  # power of ten of the operations that it was trained with, as near as the slider comes
 BUSY = 0.4  # of a chip's peak that good training reaches
 
 
@@ -129,7 +130,7 @@ def iso_curve(log_compute: float, law: str) -> tuple[np.ndarray, np.ndarray]:
     "compute",
     title="The best size for a budget",
     controls=[
-        Slider("budget", "Operations, power of ten", 23.8, 18, 27, 0.1),
+        Slider("budget", "Operations, power of ten", CHINCHILLA, 18, 27, 0.1),
         Slider("ratio", "Size, times the best (power of ten)", 0, -1.7, 1.7, 0.1),
         Choice("law", "Constants", "hoffmann", LAWS),
     ],
@@ -146,10 +147,16 @@ def iso_curve(log_compute: float, law: str) -> tuple[np.ndarray, np.ndarray]:
     """,
     provenance="Published constants, computed live; what the formula says, not a run of ours",
     presets=[
-        Preset("Chinchilla's budget", {"budget": 23.8, "ratio": 0}, "Gopher spent it on 280 billion parameters."),
+        Preset("Chinchilla's budget", {"budget": CHINCHILLA, "ratio": 0}, "Gopher spent it on 280 billion parameters."),
         Preset("Ten times too small", {"ratio": -1}, "Ten times more tokens instead. How much worse?"),
-        Preset("Ten times too large", {"ratio": 1}, "The other way round it costs more."),
-        Preset("Other constants", {"law": "besiroglu", "budget": 23.8, "ratio": 0}, "The same data, fitted again."),
+        Preset(
+            "Ten times too large",
+            {"ratio": 1},
+            "Ten times fewer tokens. Is that the worse mistake? Ask the other constants too.",
+        ),
+        Preset(
+            "Other constants", {"law": "besiroglu", "budget": CHINCHILLA, "ratio": 0}, "The same data, fitted again."
+        ),
     ],
     height=470,
 )
@@ -177,13 +184,13 @@ def compute(budget: float, ratio: float, law: str) -> tuple[Any, ...]:
         ),
         readouts(
             [
-                ("best size", big(best.parameters)),
-                ("its tokens", big(best.tokens)),
-                ("tokens for each parameter", plain(best.tokens / best.parameters)),
-                ("its loss", f"{best.loss:.3f}"),
-                ("your size", big(size)),
-                ("its tokens", big(tokens)),
-                ("its loss", f"{loss:.3f}"),
+                ("best: size", big(best.parameters)),
+                ("best: tokens", big(best.tokens)),
+                ("best: tokens a parameter", plain(best.tokens / best.parameters)),
+                ("best: loss", f"{best.loss:.3f}"),
+                ("yours: size", big(size)),
+                ("yours: tokens", big(tokens)),
+                ("yours: loss", f"{loss:.3f}"),
             ]
         ),
     )
@@ -239,7 +246,7 @@ def models(model: str, law: str) -> tuple[Any, ...]:
     chosen, one = scaling.LAWS[law], scaling.TRAINED[model]
     best = scaling.optimum(one.compute, chosen)
     loss = float(scaling.chinchilla_loss(one.parameters, one.tokens, chosen))
-    budgets = [scaling.optimum(10.0**e, chosen) for e in np.arange(19.5, 27.1, 0.5)]
+    budgets = [scaling.optimum(10.0**e, chosen) for e in np.arange(18, 27.1, 0.5)]
     others = [trained for trained in scaling.TRAINED.values() if trained is not one]
     picture = stack(
         curve(

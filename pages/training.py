@@ -49,7 +49,7 @@ LAST = 12
 """As many checkpoints a run keeps at most, less one."""
 RECORDED = f"The weights at the kept steps of a recorded run ({COMMAND}); the rest computed live"
 OWN = (Path(__file__).resolve().parents[1] / "data" / "corpora" / "stories.txt").read_text("utf-8")
-FIRST_STORY = OWN.split("\n\n")[0].replace("\n", " ")
+FIRST_STORY = OWN.split("\n\n")[0].split("\n", 1)[1].replace("\n", " ")
 
 
 def at_index(index: int) -> int:
@@ -207,11 +207,11 @@ def step_taken(rate: float, at: int, seed: int) -> tuple[Any, ...]:
 # --- live ------------------------------------------------------------------------------------------------------------
 
 CORPORA = {
-    "grammar": "A grammar, word by word (entropy known)",
-    "arithmetic": "Sums, character by character",
-    "names": "First names, character by character",
-    "stories": "Short stories, character by character",
-    "own": "Your own text, character by character",
+    "grammar": "Grammar, by words (entropy known)",
+    "arithmetic": "Sums, by characters",
+    "names": "First names, by characters",
+    "stories": "Short stories, by characters",
+    "own": "Your own text, by characters",
 }
 
 
@@ -249,38 +249,38 @@ CORPORA = {
         Preset(
             "The default",
             {"corpus": "grammar", "width": "64", "layers": 2, "heads": "4", "rate": "0.003", "steps": Plan().steps},
-            "Near the entropy floor in a few seconds. Watch the steps in the curves: one skill after the other.",
+            "Near the entropy floor early on. Watch the steps in the curves: one skill after the other.",
         ),
         Preset(
             "Wider",
             {"corpus": "grammar", "width": "128", "layers": 2, "heads": "8", "rate": "0.006", "steps": 800},
-            "Four times the parameters. Does it learn to repeat the verb of a question?",
+            "Four times the parameters. Does it learn to repeat the verb of a question? Takes two minutes.",
         ),
         Preset(
             "One block",
             {"corpus": "grammar", "width": "64", "layers": 1, "heads": "4", "rate": "0.003", "steps": 600},
-            "Copying takes two blocks: one to mark what came before, one to find the mark. See what one can do.",
+            "Half the parameters. Names and things come back from a fixed number of words before. Does one block do?",
         ),
         Preset(
             "Sums",
-            {"corpus": "arithmetic", "steps": 1500, "rate": "0.003"},
+            {"corpus": "arithmetic", "width": "64", "layers": 2, "heads": "4", "rate": "0.003", "steps": 1500},
             "The form comes at once. Are the sums right?",
         ),
         Preset(
             "Too fast",
-            {"corpus": "grammar", "rate": "0.1", "steps": 200},
-            "A learning rate at which the loss does not fall for long.",
+            {"corpus": "grammar", "width": "64", "layers": 2, "heads": "4", "rate": "0.1", "steps": 200},
+            "Over thirty times the learning rate. Which word follows which it still gets, and which skill beyond?",
         ),
         Preset(
             "Your text",
-            {"corpus": "own", "steps": 300, "rate": "0.003"},
+            {"corpus": "own", "width": "64", "layers": 2, "heads": "4", "rate": "0.003", "steps": 300},
             "Paste a page of anything into the box below.",
         ),
     ],
     height=120,
     long=Long(
         seconds=240,
-        takes="about half a minute",
+        takes="about half a minute as set at first, and minutes for a larger model",
         quick={"steps": 20, "width": "16", "layers": 1, "batch": "4", "heads": "2"},
         keeps=True,
     ),
@@ -343,7 +343,12 @@ def scrubbed(at: int, prompt: str, layer: int, head: int, run: Run | None) -> tu
         row(loss_picture(back, back.curves, step), next_picture(back, reading.probabilities)),
         tokens([{"text": label(names[i])} for i in ids], title="The text so far"),
         row(
-            thumbnails(reading.attention, title="All heads", pick=("layer", "head"), picked=(layer, head)),
+            thumbnails(
+                reading.attention,
+                title="All heads: layers across, heads down",
+                pick=("layer", "head"),
+                picked=(layer, head),
+            ),
             head_picture(back, reading, layer, head),
         ),
         words(sample_of(back, weights), title=f"What the model writes after {step} steps"),
@@ -351,8 +356,8 @@ def scrubbed(at: int, prompt: str, layer: int, head: int, run: Run | None) -> tu
     far = float(study.looks_back(reading.attention)[layer, head])
     sentence = (
         f"{whose(back)} after {step} of {back.plan.steps} steps. It goes on with “{label(names[best])}”, "
-        f"{100 * float(reading.probabilities[best]):.1f} per cent. On one token further back (not the first) layer "
-        f"{layer}, head {head} puts a weight of up to {100 * far:.0f} per cent, in the mean over the text."
+        f"{100 * float(reading.probabilities[best]):.1f} per cent. The largest weight that layer {layer}, head "
+        f"{head} puts on a token further back (not the first) is {100 * far:.0f} per cent, in the mean over the text."
     )
     p = float(reading.probabilities[best])
     formula = rf"\logits{{p}} = {number(p)} \qquad -\ln {number(p)} = {number(-math.log(max(p, 1e-30)))}"
@@ -373,7 +378,7 @@ def chosen_head(reading: study.Reading, layer: int, head: int) -> tuple[int, int
     "use",
     title="Use the model",
     controls=[
-        Text("prompt", "Text to go on from", "", limit=200, rows=1),
+        Text("prompt", "Text to go on from (empty: an example)", "", limit=200, rows=1),
         Slider("temperature", "Temperature", 1.0, 0.0, 2.0, 0.05),
         Slider("tokens", "Tokens to write", 24, 1, 40),
         Slider("seed", "Seed of the draws", 0, 0, 99),
@@ -449,7 +454,7 @@ def verdict(back: Any, ids: list[int], written: list[int]) -> list[tuple[str, st
         Slider("steps", "Steps", 600, 50, 1000, 25),
         Choice("width", "Width", "64", {"16": "16", "32": "32", "64": "64"}),
         Slider("seed", "Seed", 0, 0, 99),
-        Text("text", "The text, at least 200 characters", OWN, limit=6000, rows=4),
+        Text("text", f"The text, at least {2 * (GPT.context + 1)} characters", OWN, limit=6000, rows=4),
     ],
     runs=[training.train, study.longest_copy],
     snippet="""
@@ -463,10 +468,14 @@ def verdict(back: Any, ids: list[int], written: list[int]) -> list[tuple[str, st
     provenance="A real training run on this server; the stories are the project's own",
     presets=[
         Preset("Stop in time", {"steps": 125, "width": "64"}, "About where validation turns."),
-        Preset("A smaller model", {"width": "16", "steps": 600}, "Fewer parameters than characters to remember?"),
+        Preset(
+            "A smaller model",
+            {"width": "16", "steps": 600},
+            "Far fewer parameters. Does validation still turn round, and how low does training get?",
+        ),
     ],
     height=120,
-    long=Long(seconds=150, takes="about 20 seconds", quick={"steps": 50, "width": "16"}),
+    long=Long(seconds=150, takes="20 to 60 seconds", quick={"steps": 50, "width": "16"}),
 )
 def by_heart(steps: int, width: str, seed: int, text: str) -> Steps:
     try:
