@@ -7,7 +7,7 @@
   G.section = (id) => document.querySelector(`#live.on section#${CSS.escape(id)}`) || document.querySelector(`#first section#${CSS.escape(id)}`) || document.getElementById(id);
 
   for (const [id, declared] of Object.entries(G.boot.labs)) {
-    G.labs[id] = { id, ...declared, values: { ...declared.first.values }, named: {}, turn: 0, inFlight: 0, waiting: false, seen: false,
+    G.labs[id] = { id, ...declared, linkNotes: declared.first.notes, values: { ...declared.first.values }, named: {}, turn: 0, inFlight: 0, waiting: false, seen: false,
       explain(text) { const line = G.section(id).querySelector(".explain"); if (line) line.textContent = text; } };
   }
 
@@ -90,6 +90,7 @@
 
   let typing = {};
   function changed(lab, typed) {
+    lab.linkNotes = {};
     clearTimeout(typing[lab.id]);
     if (typed) typing[lab.id] = setTimeout(() => G.ask(lab), 120);
     else G.ask(lab);
@@ -159,7 +160,7 @@
 
   G.show = function (lab, answer) {
     const section = G.section(lab.id), find = (name) => section.querySelector("." + name);
-    G.showNotes(lab, answer.notes);
+    G.showNotes(lab, { ...lab.linkNotes, ...answer.notes }); // what was wrong with a link stays until a control is moved
     find("lab-message").textContent = answer.error || "";
     section.classList.toggle("failed", !!answer.error);
     section.classList.remove("unseen");

@@ -365,6 +365,23 @@ def test_a_broken_link_shows_the_page_and_says_what_was_done(read: Read) -> None
     assert not reader.problems
 
 
+def test_what_a_link_got_wrong_is_still_said_when_a_job_waits_for_run(read: Read) -> None:
+    path, lab, slider = next(
+        (path, lab, control)
+        for path, chapter in WRITTEN.items()
+        for lab in chapter.placed_labs
+        for control in lab.controls
+        if lab.long and not lab.real and isinstance(control, Slider)
+    )
+    reader = read(f"{path}?{lab.key(slider.name)}={slider.high * 1000}")
+    reader.see(lab.id)
+    note = reader.page.locator(f"#live [id='{lab.dom_id(slider.name)}-note']")
+    assert str(slider.high).removesuffix(".0") in note.inner_text()
+    reader.set(lab.id, {slider.name: slider.low})
+    assert not note.inner_text()
+    assert not reader.problems
+
+
 # --- keyboard and accessibility ---------------------------------------------------------------------------------------
 
 axe = Axe()
