@@ -42,10 +42,13 @@ def handbook() -> str:
     return (DATA / "handbook.txt").read_text("utf-8").strip()
 
 
-@lru_cache(maxsize=1)
-def held_questions() -> tuple[Held, ...]:
-    """The twenty questions."""
-    listed = tomllib.loads((DATA / "handbook_questions.toml").read_text("utf-8"))
+QUESTIONS = {"asked": "handbook_questions.toml", "reworded": "handbook_questions_reworded.toml"}
+
+
+@lru_cache(maxsize=2)
+def held_questions(kind: str = "asked") -> tuple[Held, ...]:
+    """Twenty questions, as one would ask them, or twenty others "reworded": in other words than the handbook's."""
+    listed = tomllib.loads((DATA / QUESTIONS[kind]).read_text("utf-8"))
     return tuple(Held(**line) for line in listed["question"])
 
 
@@ -94,10 +97,10 @@ def rankings(encoder: Encoder | None, passages: Sequence[str], question: str) ->
     return {"cosine": meaning, "BM25": words, "both": fused(meaning, words)}
 
 
-def held_places(encoder: Encoder | None, passages: Sequence[str]) -> dict[str, list[int]]:
+def held_places(encoder: Encoder | None, passages: Sequence[str], kind: str = "asked") -> dict[str, list[int]]:
     """For each way of ranking: the place of the right passage for each held question, 0 where it was cut in two."""
     found: dict[str, list[int]] = {}
-    for held in held_questions():
+    for held in held_questions(kind):
         right = right_passages(passages, held.holds)
         for way, ranking in rankings(encoder, passages, held.ask).items():
             found.setdefault(way, []).append(min((ranking.place(i) for i in right), default=0))

@@ -15,9 +15,11 @@ from engine.tokenization import encode
 PASSAGES = study.cut(study.handbook(), 0, 0)
 
 
-def test_each_question_has_one_right_passage():
-    assert len(study.held_questions()) == len({held.ask for held in study.held_questions()}) == 20
-    for held in study.held_questions():
+@pytest.mark.parametrize("kind", study.QUESTIONS)
+def test_each_question_has_one_right_passage(kind):
+    questions = study.held_questions(kind)
+    assert len(questions) == len({held.ask for held in questions}) == 20
+    for held in questions:
         assert len(study.right_passages(PASSAGES, held.holds)) == 1, held.ask
 
 
@@ -26,6 +28,14 @@ def test_minilm_ranks_the_right_passage_first_for_at_least_eighteen_of_twenty(en
     found = study.held_places(encoder, PASSAGES)
     assert found["cosine"].count(1) >= 18
     assert found["BM25"].count(1) < found["cosine"].count(1), "the questions are not the passages' own words"
+
+
+@pytest.mark.model
+def test_questions_in_other_words_need_the_encoder(encoder):
+    """17 of 20 where it was last run; BM25 has hardly a word to go by."""
+    found = study.held_places(encoder, PASSAGES, "reworded")
+    assert found["cosine"].count(1) >= 15
+    assert found["BM25"].count(1) <= 5
 
 
 @pytest.mark.model
