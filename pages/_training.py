@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -155,6 +156,17 @@ def sample_of(chosen: Setting | Recording, parameters: Parameters, tokens: int =
     """What the model writes after the corpus' own beginning."""
     tokens = tokens if chosen.corpus.joiner else 2 * tokens
     return one_line(chosen.corpus.decode(continued(chosen.gpt, parameters, chosen.corpus.start, tokens, 1.0, seed)))
+
+
+def sample_at(run: Recording, step: int) -> str:
+    """What the model of a kept checkpoint writes; of the recorded run, which never changes, said once."""
+    return sample_of(run, run.weights(step)) if run.own else recorded_sample(step)
+
+
+@lru_cache(maxsize=32)
+def recorded_sample(step: int) -> str:
+    """What the recorded run's model writes at a kept step: token by token, most of the lab's time."""
+    return sample_of(recorded(), recorded().weights(step))
 
 
 def probe(chosen: Setting | Recording) -> list[int]:

@@ -31,7 +31,7 @@ from pages._training import (
     one_line,
     prompt_ids,
     run_shown,
-    sample_of,
+    sample_at,
     setting,
     taken_up,
     whose,
@@ -42,7 +42,7 @@ from ui.figures import bars, cells, curve, readouts, row, stack, table, thumbnai
 from ui.jobs.runs import Run
 from ui.jobs.work import Long, Progress, Steps
 from ui.lab import Preset, ReaderError
-from ui.mathml import number
+from ui.mathml import bracketed, number
 
 WINDOWS, PLACES = 4, 10
 LAST = 12
@@ -198,7 +198,7 @@ def step_taken(rate: float, at: int, seed: int) -> tuple[Any, ...]:
         f"{elsewhere:+.3g}."
     ).replace("-", "−")
     formula = (
-        rf"-\eta\,\lVert\grad{{g}}\rVert^2 = -{number(size)} \cdot {number(step.gradient_norm)}^2 = "
+        rf"-\eta\,\lVert\grad{{g}}\rVert^2 = -{number(size)} \cdot {bracketed(step.gradient_norm)}^2 = "
         rf"{number(step.predicted)} \qquad \Delta L = {number(gained)}"
     )
     return picture, sentence, formula, {"path": step.path, "predicted": step.predicted, "changes": [gained, elsewhere]}
@@ -351,7 +351,7 @@ def scrubbed(at: int, prompt: str, layer: int, head: int, run: Run | None) -> tu
             ),
             head_picture(back, reading, layer, head),
         ),
-        words(sample_of(back, weights), title=f"What the model writes after {step} steps"),
+        words(sample_at(back, step), title=f"What the model writes after {step} steps"),
     )
     far = float(study.looks_back(reading.attention)[layer, head])
     sentence = (

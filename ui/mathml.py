@@ -40,8 +40,9 @@ def number(value: float, digits: int = 4) -> str:
 
 
 def bracketed(value: float, digits: int = 4) -> str:
-    """A number as a factor of a product, or as the base of a power: (-2) where it is negative."""
-    return f"({number(value, digits)})" if value < 0 else number(value, digits)
+    """A number as a factor, or as the base of a power: in brackets if it is negative or has a power of its own."""
+    text = number(value, digits)
+    return f"({text})" if value < 0 or "^" in text else text
 
 
 def signed(value: float, digits: int = 4) -> str:

@@ -99,6 +99,8 @@ def test_numbers_in_formulas(value: float, text: str) -> None:
 
 def test_a_negative_factor_stands_in_brackets() -> None:
     assert [mathml.bracketed(value, 3) for value in (-0.1024, 0.0, 2.5)] == ["(-0.102)", "0", "2.5"]
+    for value in (3e-7, -3e-7, 4e12):  # a power of a power needs them too
+        assert mathml.mathml(rf"{mathml.bracketed(value)}^2").count("<msup>") >= 1
 
 
 def test_terms_setters_and_links() -> None:
