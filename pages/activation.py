@@ -665,7 +665,7 @@ def shares_of(reading: Reading) -> np.ndarray:
             "Wider than any other: fewer gates are nearly off.",
         ),
     ],
-    height=740,
+    height=(740, 1312),
 )
 def gates(sentence: str, layer: int, threshold: float, token: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -749,7 +749,7 @@ def changed(model: Model, ids: tuple[int, ...], change: str) -> dict[str, np.nda
         Preset("ReLU instead", {"change": "use relu"}, "Very nearly the same curve. It was not trained with it."),
         Preset("GELU instead", {"change": "use gelu"}, "The nearest relative: its dip is less deep, and that shows."),
     ],
-    height=620,
+    height=(620, 731),
 )
 def silence(sentence: str, change: str) -> tuple[Any, ...]:
     reading = read(sentence, least=2)

@@ -159,7 +159,7 @@ def chunks(size: str, overlap: str, own: str, passage: int) -> tuple[Any, ...]:
         Preset("Not in the document", {"question": "Who won the football match?"}, "Something always comes first."),
     ],
     real=True,
-    height=440,
+    height=(440, 830),
 )
 def search(sentence: str, question: str, size: str, overlap: str, k: float, own: str, passage: int) -> tuple[Any, ...]:
     passages = drawn.passages_of(own, size, overlap)
@@ -237,7 +237,7 @@ PASSAGES = study.cut(study.handbook(), 0, 0)
         ),
     ],
     real=True,
-    height=900,
+    height=(900, 1166),
 )
 def ingredients(sentence: str, question: str, passage: str) -> tuple[Any, ...]:
     wanted, at = drawn.asked(question if question.strip() else sentence), int(passage)
@@ -328,7 +328,7 @@ def bm25_formula(found: study.Ingredients) -> str:
         ),
     ],
     real=True,
-    height=760,
+    height=(760, 1504),
 )
 def held(sentence: str, asked: str, size: str, overlap: str) -> tuple[Any, ...]:
     passages = drawn.passages_of("", size, overlap)
@@ -408,7 +408,7 @@ WAYS = {"cosine": "cosine", "BM25": "BM25", "both": "both, fused"}
         ),
     ],
     real=True,
-    height=1500,
+    height=(1500, 3634),
 )  # fmt: skip
 def prompt(sentence: str, question: str, way: str, k: float, system: str) -> tuple[Any, ...]:
     the_model()  # says what is missing
@@ -729,7 +729,7 @@ REPLIES = ("The ship's dog is called Biscuit.", "The ship's dog is called Rex.",
         Preset("Your own words", {"order": "own", "fence": False}, "No order, only a false statement. Which works?"),
     ],
     real=True,
-    height=560,
+    height=(560, 963),
 )  # fmt: skip
 def hidden(sentence: str, order: str, own: str, fence: bool) -> tuple[Any, ...]:
     model = the_model()
@@ -797,7 +797,7 @@ SENTENCES = {str(i): f"{fact.begins} …" for i, fact in enumerate(FACTS)} | {"o
     """,
     provenance="SmolLM2's probabilities of the next token, of 49,152",
     real=True,
-    height=290,
+    height=(290, 625),
 )  # fmt: skip
 def confident(sentence: str, fact: str) -> tuple[Any, ...]:
     model = the_model()

@@ -473,7 +473,7 @@ def whole_model(thousands: int) -> tuple[Any, ...]:
         Preset("Sink", {"layer": 18, "head": 8}, "Nearly everything goes to the first token."),
         Preset("Everywhere", {"layer": 0, "head": 1}, "A head that spreads its attention wide."),
     ],
-    height=760,
+    height=(760, 1123),
 )
 def head(sentence: str, layer: int, head: int, query: int, key: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -560,7 +560,7 @@ MEASURES = {
     """,
     provenance="SmolLM2's real weights, on the sentence at the top of the page",
     real=True,
-    height=720,
+    height=(720, 1119),
 )
 def all_heads(sentence: str, measure: str, layer: int, head: int) -> tuple[Any, ...]:
     reading = read(sentence, least=3)

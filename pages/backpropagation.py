@@ -429,7 +429,7 @@ LIMIT = 32
         Preset("Too long a step", {"nudge": 5}, "That far out the slope promises wonders, and the loss mostly rises."),
     ],
     real=True,
-    height=560,
+    height=(560, 1133),
 )
 def tokens_that_matter(nudge: float, token: int, sentence: str) -> tuple[Any, ...]:
     reading = read(sentence, limit=LIMIT, least=2)

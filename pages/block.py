@@ -567,7 +567,7 @@ def _chips(reading: Reading, at: int, title: str = "Click a token") -> Any:
         Preset("The last token", {"token": -1}, "What the next word is guessed from."),
         Preset("The first token", {"token": 0}, "Its stream is another world: look at the scale."),
     ],
-    height=890,
+    height=(890, 1127),
 )
 def stream(sentence: str, token: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -655,7 +655,7 @@ def stream(sentence: str, token: int) -> tuple[Any, ...]:
         Preset("The first token", {"token": 0}, "Whatever word it is."),
         Preset("The last token", {"token": -1}, "Nothing like it until the last blocks, and then far smaller."),
     ],
-    height=470,
+    height=(470, 1009),
 )
 def outlier(sentence: str, token: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -737,7 +737,7 @@ LENS_LIMIT = 16
         Preset("Half way", {"layer": 15}, "Commas and brackets: the lens is not fitted to this depth."),
         Preset("The answer", {"layer": 30}, "The last row is the model's own prediction."),
     ],
-    height=1130,
+    height=(1130, 1340),
 )
 def lens(sentence: str, layer: int, token: int) -> tuple[Any, ...]:
     reading = read(sentence, limit=LENS_LIMIT)
@@ -863,7 +863,7 @@ EDIT_LIMIT = 24
             "The exception: the bare embedding is not missed.",
         ),
     ],
-    height=1010,
+    height=(1010, 1983),
 )
 def ablate(sentence: str, part: str, block: str) -> tuple[Any, ...]:
     reading = read(sentence, limit=EDIT_LIMIT, least=2)
@@ -967,7 +967,7 @@ RANGES = {
         Preset("In the middle", {"blocks": "15"}, "Hardly any of these is missed."),
         Preset("All thirty", {"blocks": "all"}, "Sixty experiments; this takes some seconds the first time."),
     ],
-    height=560,
+    height=(560, 640),
 )
 def sweep(sentence: str, blocks: str) -> tuple[Any, ...]:
     reading = read(sentence, limit=LENS_LIMIT, least=2)

@@ -75,7 +75,7 @@ PAIRS = (0, 4, 8, 16, 24, 31)
         Preset("Hot", {"temperature": "1.5", "step": LENGTH}, "Look how small a share can win."),
         Preset("The last block", {"block": CONFIG.layers - 1}, "Where the answer is put into its final form."),
     ],
-    height=2600,
+    height=(2600, 3995),
 )
 def the_journey(sentence: str, step: int, block: int, head: int, temperature: str, seed: str) -> Shown:
     reading = read(sentence, limit=READ)

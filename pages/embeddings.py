@@ -291,7 +291,7 @@ def chance_formula(counted: counting.Counted, one: int, other: int) -> str:
     """,
     provenance=REAL + ", on the sentence at the top of the page",
     real=True,
-    height=830,
+    height=(830, 1003),
 )
 def one_row(sentence: str, token: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -397,7 +397,7 @@ SHOWN = 12
         ),
         Preset("A comma", {"word": ",", "space": False, "part": 0}, "Signs and the commonest words lie together."),
     ],
-    height=600,
+    height=(600, 924),
 )
 def neighbours(sentence: str, word: str, space: bool, centred: bool, part: int) -> tuple[Any, ...]:
     model, typed = the_model(), word.strip()
@@ -537,7 +537,7 @@ def trio(a: str, b: str, c: str, expected: str) -> dict[str, str]:
             "Often told as a proof of bias. Look at what comes out when doctor itself is allowed.",
         ),
     ],
-    height=600,
+    height=(600, 958),
 )
 def analogy(sentence: str, a: str, b: str, c: str, expected: str) -> tuple[Any, ...]:
     model = the_model()

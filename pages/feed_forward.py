@@ -574,7 +574,7 @@ def _neuron_preset(label: str, why: str, **values: Any) -> Preset:
         ),
         _neuron_preset("Without it", "What the model says when this one is silent.", layer=24, off=True),
     ],
-    height=780,
+    height=(780, 1414),
 )  # fmt: skip
 def neurons(sentence: str, layer: int, by: str, off: bool, token: int, rank: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -732,7 +732,7 @@ FACT = Choice("fact", "Fact to change", "france", {name: fact.name for name, fac
             7,
         ),
     ],
-    height=715,
+    height=(715, 1991),
 )
 def edit(sentence: str, fact: str, layer: str, strength: str, statistics: bool) -> tuple[Any, ...]:
     reading = read(sentence)

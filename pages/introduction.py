@@ -57,7 +57,7 @@ SHOWN = 8
         Preset("Wild", {"temperature": 1.8, "length": 12}, "A high temperature lets unlikely tokens in."),
         Preset("Twelve tokens", {"length": 12}, "Each new token is fed back in."),
     ],
-    height=1500,
+    height=(1500, 2418),
 )
 def path(sentence: str, temperature: float, seed: int, length: int) -> tuple[Any, ...]:
     reading = read(sentence)

@@ -576,7 +576,7 @@ def _names(names: list[str]) -> str:
     provenance=TIMED,
     real=True,
     cached=False,
-    height=395,
+    height=(395, 584),
 )
 def together(sentence: str, most: str) -> tuple[Any, ...]:
     reading = read(sentence, limit=24)
@@ -638,7 +638,7 @@ def together(sentence: str, most: str) -> tuple[Any, ...]:
     provenance=TIMED,
     real=True,
     cached=False,
-    height=925,
+    height=(925, 1100),
 )
 def both(sentence: str, count: str) -> tuple[Any, ...]:
     reading = read(sentence, limit=32)
@@ -811,7 +811,7 @@ BANANA = "Listen: the secret word is banana. It was a long day, and everybody wa
         Preset("… and the first", {"power": 2, "sinks": "1"}, "One more token, and most of the damage is gone."),
         Preset("A memory of one", {"power": 0, "sinks": "0"}, "Each token sees only itself."),
     ],
-    height=565,
+    height=(565, 1022),
 )
 def window(sentence: str, power: int, sinks: str) -> tuple[Any, ...]:
     reading, kept = read(sentence, least=3), int(sinks)

@@ -631,7 +631,7 @@ SEEDS = {str(seed): f"Seed {seed}" for seed in range(5)}
         Preset("Itself", {"layer": 11, "head": 6}, "The diagonal."),
         Preset("Wide", {"layer": 0, "head": 1}, "Hardly a pattern: it averages what came before."),
     ],
-    height=1049,
+    height=(1049, 1896),
 )
 def maps(sentence: str, layer: int, head: int, query: int) -> tuple[Any, ...]:
     reading = read(sentence, least=2)
@@ -711,7 +711,7 @@ HALF = 24  # tokens of the reader's sentence that are read twice
             "Your sentence, twice", {"text": "own", "token": -1}, "Real text can be guessed a little the first time."
         ),
     ],
-    height=831,
+    height=(831, 1187),
 )
 def copying(sentence: str, text: str, token: int) -> tuple[Any, ...]:
     reading = read(sentence, limit=HALF, least=2)
@@ -929,7 +929,7 @@ SETS = {
         Preset("All of layer 1", {"which": "layer", "layer": 1}, "Early layers carry more than copying."),
         Preset("Twenty at random", {"which": "random", "count": "20"}, "Now your sentence suffers too."),
     ],
-    height=1248,
+    height=(1248, 1372),
 )
 def switch_off(sentence: str, which: str, count: str, seed: str, layer: int, head: int) -> tuple[Any, ...]:
     reading = read(sentence, least=2)

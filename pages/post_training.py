@@ -111,7 +111,7 @@ FITTED = {"pull": "0.02", "steps": STEPS}
                "Who says hello back?"),
     ],
     real=True,
-    height=640,
+    height=(640, 1418),
 )  # fmt: skip
 def chat(sentence: str, question: str, frame: str, tokens: str, at: int) -> tuple[Any, ...]:
     if not question.strip():
@@ -179,7 +179,7 @@ ANSWER = "The sky is blue because the air scatters blue light more than red."
                "Now the question and the template are to be learned, too."),
     ],
     real=True,
-    height=520,
+    height=(520, 1030),
 )  # fmt: skip
 def mask(sentence: str, question: str, answer: str, mask: bool) -> tuple[Any, ...]:
     if not question.strip() or not answer.strip():
@@ -895,7 +895,7 @@ SOFTNESS = {"hard": 0.0, "soft": 1.0, "both": 0.5}
         Preset("Both", {"targets": "both", "temperature": "2"}, "What is usually done."),
     ],
     real=True,
-    height=480,
+    height=(480, 880),
 )
 def student(sentence: str, targets: str, temperature: str, text: str) -> tuple[Any, ...]:
     ids = encode(text, ENCODING)

@@ -263,7 +263,7 @@ LIKELIEST = 8
         Preset("The longest", {"text": "numbers"}, "Each digit is a token of its own."),
     ],
     real=True,
-    height=480,
+    height=(480, 860),
 )
 def hugging_face(sentence: str, text: str, position: int) -> tuple[Any, ...]:
     model, golden = the_model(), proof_model.stored_of(text)
@@ -339,7 +339,7 @@ OWN = 12
     """,
     provenance="SmolLM2's real weights on the sentence at the top of the page",
     real=True,
-    height=260,
+    height=(260, 735),
 )
 def two_ways(sentence: str) -> tuple[Any, ...]:
     reading = read(sentence, limit=OWN)
@@ -534,7 +534,7 @@ PROBES = ("france", "german")
         ),
     ],
     real=True,
-    height=420,
+    height=(420, 821),
 )
 def broken_model(sentence: str, mistake: str) -> tuple[Any, ...]:
     reading = read(sentence, limit=24)

@@ -400,7 +400,7 @@ FILE_PARTS = {**PARTS, "embedding": "embedding table (Q8_0)"}
         Preset("The embedding", {"part": "embedding", "byte": 2}, "Kept in Q8_0: no minimum, a whole byte a weight."),
     ],
     real=True,
-    height=550,
+    height=(550, 820),
 )
 def block(sentence: str, part: str, layer: int, line: int, block: int, byte: int) -> tuple[Any, ...]:
     the_model()
@@ -525,7 +525,7 @@ def block_formula(found: study.StoredBlock, at: int, picked: list[int]) -> str:
         Preset("Layer 29, down", {"part": "w_down", "layer": 29}, "The last layer."),
     ],
     real=True,
-    height=465,
+    height=(465, 809),
 )
 def weights(sentence: str, part: str, layer: int) -> tuple[Any, ...]:
     model = the_model()
@@ -602,7 +602,7 @@ AS_IN_SMOLLM2 = {"query": "w_q", "key": "w_k", "value": "w_v", "out": "w_o", "up
         Preset("Down, last layer", {"part": "down", "layer": 5}, "Outliers: compare one scale with one a row."),
     ],
     real=True,
-    height=815,
+    height=(815, 1095),
 )
 def untouched(sentence: str, part: str, layer: int) -> tuple[Any, ...]:
     if not (found := minilm_available()):
@@ -982,7 +982,7 @@ def ladder_shown(found: list[tuple[int, whole.Requantised]]) -> tuple[Any, ...]:
         Preset("Layer 0", {"layer": 0, "head": 2}, "Has every head such channels?"),
     ],
     real=True,
-    height=1105,
+    height=(1105, 1161),
 )
 def cache(sentence: str, bits: str, layer: int, head: int, spare: bool) -> tuple[Any, ...]:
     reading, few = read(sentence, least=2), int(bits)

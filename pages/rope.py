@@ -791,7 +791,7 @@ PRECISION = {"float64": "float64, as in this engine", "float32": "float32, as in
             "Eight thousand radians with three digits: nonsense.",
         ),
     ],
-    height=900,
+    height=(900, 1305),
 )
 def shift(
     sentence: str, layer: int, head: int, offset: int, precision: str, query: int, key: int, rank: int
@@ -909,7 +909,7 @@ def shift(
             "In the usual sentence: a match over some tens of positions, then less and less.",
         ),
     ],
-    height=615,
+    height=(615, 636),
 )
 def apart(sentence: str, layer: int, head: int, query: int, key: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -998,7 +998,7 @@ def apart(sentence: str, layer: int, head: int, query: int, key: int) -> tuple[A
         Preset("1000 further", {"how": "moved"}, "Only differences count, so nothing happens."),
         Preset("YaRN", {"how": "yarn"}, "Made ready for four times the context, without training: nearly free here."),
     ],
-    height=735,
+    height=(735, 1547),
 )
 def spoilt(sentence: str, how: str, seed: str) -> tuple[Any, ...]:
     reading = read(sentence, least=2)
@@ -1058,7 +1058,7 @@ def spoilt(sentence: str, how: str, seed: str) -> tuple[Any, ...]:
     """,
     provenance="SmolLM2's real weights, on the sentence at the top of the page and on a shuffle of it",
     real=True,
-    height=655,
+    height=(655, 1223),
 )
 def noticed(sentence: str, seed: str) -> tuple[Any, ...]:
     reading = read(sentence, least=3)

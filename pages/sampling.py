@@ -465,7 +465,7 @@ def _chips(reading: Reading, at: int, control: str, title: str, notes: Sequence[
             "With so little to go by, the favourite may be an odd one. How many equal choices is it worth?",
         ),
     ],
-    height=820,
+    height=(820, 1314),
 )
 def vocabulary(sentence: str, temperature: float, place: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -555,7 +555,7 @@ def _share_formula(logits: np.ndarray, temperature: float, share: float) -> str:
         Preset("As typed", {"order": "typed"}, "The usual order."),
         Preset("Backwards", {"order": "backwards"}, "The same tokens, last one first: see what becomes of perplexity."),
     ],
-    height=520,
+    height=(520, 794),
 )
 def surprise(sentence: str, order: str, place: int) -> tuple[Any, ...]:
     reading = read(sentence, least=2)
@@ -652,7 +652,7 @@ def surprise(sentence: str, order: str, place: int) -> tuple[Any, ...]:
         ),
         Preset("Everything off", {"temperature": 1.0, "k": 0, "p": 1.0, "minimum": 0.0}, "Any of 49,152 can be drawn."),
     ],
-    height=730,
+    height=(730, 1379),
 )
 def real_filters(sentence: str, temperature: float, k: int, p: float, minimum: float, place: int) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -709,7 +709,7 @@ _ranks = [f"rank:{i}" for i in range(12)]
         Preset("Half of it", {"p": 0.5, "k": 50}, "Half of the probability often lies with one to three tokens."),
         Preset("Nearly all", {"p": 0.99, "k": 500}, "The last per cent is what costs: thousands of tokens share it."),
     ],
-    height=420,
+    height=(420, 832),
 )
 def nucleus(sentence: str, p: float, k: int) -> tuple[Any, ...]:
     reading = read(sentence, limit=24)
@@ -786,7 +786,7 @@ LONGEST = 16
         Preset("Cold", {"temperature": 0.5, "p": 1.0}, "The likeliest token owns most of the line."),
         Preset("Cut the tail", {"temperature": 1.0, "p": 0.8}, "The line holds only what top-p has left."),
     ],
-    height=765,
+    height=(765, 956),
 )
 def step(sentence: str, temperature: float, p: float, seed: int, chosen: str) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -891,7 +891,7 @@ def step(sentence: str, temperature: float, p: float, seed: int, chosen: str) ->
         Preset("Eight beams", {"width": "8", "length": "10"}, "More beams: is what they find any better?"),
         Preset("Wild draws", {"temperature": "1.5"}, "The drawn text wanders off; greedy and beams do not notice."),
     ],
-    height=1060,
+    height=(1060, 1437),
 )
 def ways(sentence: str, width: str, temperature: str, seed: str, length: str) -> tuple[Any, ...]:
     reading = read(sentence)
@@ -963,7 +963,7 @@ def ways(sentence: str, width: str, temperature: str, seed: str, length: str) ->
         Preset("Said twice", {"twice": True, "place": 64}, "What was said twice is said a third time."),
         Preset("Said once", {"twice": False, "place": 64}, "Here the penalty changes a text that needed no help."),
     ],
-    height=555,
+    height=(555, 1202),
 )
 def repeat(sentence: str, twice: bool, length: str, place: int) -> tuple[Any, ...]:
     reading = read(sentence, limit=24)

@@ -709,7 +709,7 @@ ADDITIONS = {
     """,
     provenance="SmolLM2's own vocabulary, your sentence from the bar at the top",
     real=True,
-    height=300,
+    height=(300, 470),
 )  # fmt: skip
 def real(sentence: str, extra: str, raw: bool) -> tuple[Any, ...]:
     text = sentence + ADDITIONS[extra]

@@ -96,7 +96,7 @@ class Chapter:
         provenance: str,
         presets: Sequence[Preset] = (),
         real: bool = False,
-        height: int = 200,
+        height: int | tuple[int, int] = 200,
         cached: bool = True,
         long: Long | None = None,
         follows: str = "",

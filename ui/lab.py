@@ -86,7 +86,8 @@ class Lab:
     presets: tuple[Preset, ...] = ()
     real: bool = False
     """Runs SmolLM2 on the reader's sentence: computed when it comes into view."""
-    height: int = 200
+    height: int | tuple[int, int] = 200
+    """Pixels kept free for picture and sentence: on a wide page, and on a phone where that is more."""
     cached: bool = True
     """False for what measures time: each look computes again."""
     long: Long | None = None
@@ -462,7 +463,7 @@ def _stage(lab: Lab, answer: Mapping[str, Any]) -> str:
     )
     return (
         f'{_JOB if lab.long else ""}<div class="lab-message" role="status">{message}</div>'
-        f'<figure class="lab-figure" style="min-height:{lab.height}px">'
+        f'<figure class="lab-figure" style="{_kept_free(lab)}">'
         '<div class="picture"></div>'
         f'<figcaption class="lab-sentence" aria-live="polite">{sentence}</figcaption></figure>'
         f'<div class="lab-formula">{answer.get("formula", "")}</div>'
@@ -478,6 +479,11 @@ _JOB = (
     '<progress max="1" aria-label="Progress" hidden></progress><span class="job-words" role="status"></span></div>'
 )
 """Of a long lab: how it is started and stopped, and how far it is."""
+
+
+def _kept_free(lab: Lab) -> str:
+    wide, phone = lab.height if isinstance(lab.height, tuple) else (lab.height, lab.height)
+    return f"--wide:{wide}px;--phone:{phone}px"
 
 
 def escape_all(*texts: str) -> list[str]:

@@ -171,8 +171,8 @@
     lab.named = {};
     const stage = find("lab-figure").firstElementChild;
     G.paint(stage, answer.picture, lab);
-    // The height kept free is that of a wide page; on a phone some pictures shrink, and leave a gap.
-    if (innerWidth <= 700) stage.parentNode.style.minHeight = "";
+    // On a phone the height kept free is a guess: pictures that are lower would leave a gap.
+    if (innerWidth <= 700) stage.parentNode.style.setProperty("--phone", 0);
     G.rich(find("lab-sentence"), answer.sentence);
     // A quantity that the picture does not show now is an ordinary word: nothing would light up with it.
     find("lab-sentence").querySelectorAll(".quantity").forEach((node) => {
