@@ -15,7 +15,7 @@ from engine.tokenization import token_bytes
 from pages._chips import grouped, label, many
 from pages._reading import ENCODING, Reading, piece, written
 from ui.figures import Picture, network, table, tokens
-from ui.mathml import number
+from ui.mathml import number, superscript
 
 CANDIDATES = 12
 """How many of the next tokens are named; the others are shown together."""
@@ -37,8 +37,7 @@ def times(log_ratio: float) -> str:
     if log_ratio < math.log(1e6):
         return f"{math.exp(log_ratio):,.1f}" if log_ratio < math.log(1000) else f"{math.exp(log_ratio):,.0f}"
     power = math.floor(log_ratio / math.log(10))
-    digits = str(power).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{math.exp(log_ratio - power * math.log(10)):.0f} × 10{digits}"
+    return f"{math.exp(log_ratio - power * math.log(10)):.0f} × 10{superscript(power)}"
 
 
 def odds(share: float) -> str:

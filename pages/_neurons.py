@@ -13,7 +13,7 @@ from engine import gates
 from engine import linear_layers as linear
 from engine import neuron as engine
 from ui.figures import Picture, curve, matrix, network, readouts, row, sign, stack, table
-from ui.mathml import number, signed
+from ui.mathml import number, signed, superscript
 
 FORMS = {
     "linear": "linear",
@@ -27,13 +27,10 @@ FORMS = {
 }
 
 
-_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-
 def short(value: Any, digits: int = 4) -> str:
     """A number inside a sentence: four digits, a real minus sign, powers of ten written out."""
     mantissa, _, exponent = f"{float(value) + 0.0:.{digits}g}".partition("e")
-    power = f" · 10{str(int(exponent)).translate(_RAISED)}" if exponent else ""
+    power = f" · 10{superscript(int(exponent))}" if exponent else ""
     return mantissa.replace("-", "−") + power
 
 

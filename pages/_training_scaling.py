@@ -14,7 +14,7 @@ from pages._training_chapter import chapter
 from ui.controls import Choice, Slider
 from ui.figures import bars, curve, readouts, stack, table
 from ui.lab import Preset
-from ui.mathml import number
+from ui.mathml import number, superscript
 
 # --- scaling ---------------------------------------------------------------------------------------------------------
 
@@ -40,7 +40,7 @@ def plain(value: float) -> str:
 def power(value: float) -> str:
     """A number of operations: 3.15 · 10²³."""
     exponent = math.floor(math.log10(value))
-    return f"{value / 10**exponent:.2f} · 10{str(exponent).translate(str.maketrans('0123456789-', '⁰¹²³⁴⁵⁶⁷⁸⁹⁻'))}"
+    return f"{value / 10**exponent:.2f} · 10{superscript(exponent)}"
 
 
 @chapter.lab(

@@ -24,7 +24,7 @@ from ui.chapter import Chapter
 from ui.controls import Choice, Pick, Slider, Text
 from ui.figures import bars, curve, readouts, row, stack, table, tokens
 from ui.lab import Preset, ReaderError
-from ui.mathml import number
+from ui.mathml import number, superscript
 
 chapter = Chapter(__name__, Path(__file__).parent)
 chapter.code["step"] = tiny_network.training_step
@@ -206,7 +206,7 @@ def power(value: float) -> str:
     if value == 0 or abs(value) >= 1e-4:
         return plain(value)
     mantissa, exponent = f"{value:.1e}".replace("-", "−", 1 if value < 0 else 0).split("e")
-    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    raised = superscript(int(exponent))
     return f"10{raised}" if mantissa == "1.0" else f"{mantissa} · 10{raised}"
 
 

@@ -712,7 +712,7 @@ def _shown(token: int) -> str:
     "growth",
     title="Longer texts: prediction and measurement",
     controls=[Choice("longest", "Longest text", "64", {
-        "64": "64 tokens", "128": "128 tokens (a second or two)", "256": "256 tokens (a few seconds)",
+        "64": "64 tokens", "128": "128 tokens (two seconds)", "256": "256 tokens (five seconds)",
     })],
     runs=[study.step_times, study.predicted_seconds, engine.decode_flops],
     snippet="""

@@ -24,7 +24,7 @@ from ui.controls import Choice, Pick, Text, Toggle, within
 from ui.figures import bars, readouts, row, stack, table, tokens
 from ui.jobs.work import Long, Progress, Steps
 from ui.lab import Preset, ReaderError
-from ui.mathml import number
+from ui.mathml import number, superscript
 
 chapter = Chapter(__name__, Path(__file__).parent)
 
@@ -46,7 +46,7 @@ def small(value: float) -> str:
     if 0.01 <= value < 10_000:
         return f"{value:.3g}"
     mantissa, exponent = f"{value:.1e}".split("e")
-    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    raised = superscript(int(exponent))
     return f"{'' if mantissa == '1.0' else mantissa + NO_BREAK + '·' + NO_BREAK}10{raised}"
 
 

@@ -18,6 +18,7 @@ from ui import lab as labs
 from ui.controls import Control
 from ui.jobs.work import Long
 from ui.lab import Lab, Preset
+from ui.mathml import superscript
 from ui.prose import Section, function_html, inline, sections
 from ui.static import raw
 
@@ -272,8 +273,7 @@ def written(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
     mantissa, _, exponent = f"{value:.4g}".partition("e")
-    raised = str(int(exponent or 0)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return mantissa.replace("-", "−") + (f" · 10{raised}" if exponent else "")
+    return mantissa.replace("-", "−") + (f" · 10{superscript(int(exponent))}" if exponent else "")
 
 
 def as_script_json(value: Any) -> str:

@@ -105,6 +105,11 @@ class Lab:
         return f"{self.chapter}-{self.name}"
 
     @property
+    def room(self) -> tuple[int, int]:
+        """Pixels kept free on a wide page, and on a phone."""
+        return self.height if isinstance(self.height, tuple) else (self.height, self.height)
+
+    @property
     def keeps(self) -> bool:
         return self.long is not None and self.long.keeps
 
@@ -461,9 +466,10 @@ def _stage(lab: Lab, answer: Mapping[str, Any]) -> str:
         '<button type="button" data-tool="csv">CSV</button><button type="button" data-tool="json">JSON</button>'
         '<button type="button" data-tool="picture">Picture</button>'
     )
+    wide, phone = lab.room
     return (
         f'{_JOB if lab.long else ""}<div class="lab-message" role="status">{message}</div>'
-        f'<figure class="lab-figure" style="{_kept_free(lab)}">'
+        f'<figure class="lab-figure" style="--wide:{wide}px;--phone:{phone}px">'
         '<div class="picture"></div>'
         f'<figcaption class="lab-sentence" aria-live="polite">{sentence}</figcaption></figure>'
         f'<div class="lab-formula">{answer.get("formula", "")}</div>'
@@ -479,11 +485,6 @@ _JOB = (
     '<progress max="1" aria-label="Progress" hidden></progress><span class="job-words" role="status"></span></div>'
 )
 """Of a long lab: how it is started and stopped, and how far it is."""
-
-
-def _kept_free(lab: Lab) -> str:
-    wide, phone = lab.height if isinstance(lab.height, tuple) else (lab.height, lab.height)
-    return f"--wide:{wide}px;--phone:{phone}px"
 
 
 def escape_all(*texts: str) -> list[str]:

@@ -12,6 +12,7 @@ TENSORS = ("tokens", "resid", "q", "k", "v", "attn", "ffn", "logits", "grad")
 
 _SPACE = "{http://www.w3.org/1998/Math/MathML}"
 _SCRIPTS = {_SPACE + name for name in ("msub", "msup", "msubsup", "munder", "mover", "munderover")}
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _BARS = {"‖", "∥", "|"}
 _RELATIONS, _SIGNS = "=≈≤≥<>,(→", "−+-"
 ET.register_namespace("", _SPACE[1:-1])
@@ -37,6 +38,11 @@ def number(value: float, digits: int = 4) -> str:
         mantissa, exponent = text.split("e")
         return rf"{mantissa} \times 10^{{{int(exponent)}}}"
     return text
+
+
+def superscript(power: int) -> str:
+    """An exponent where there is no formula, as in 5.8 · 10⁻⁹."""
+    return str(power).translate(_RAISED)
 
 
 def bracketed(value: float, digits: int = 4) -> str:

@@ -462,7 +462,7 @@
   // After a change of theme or width: every picture is painted anew from the same numbers.
   G.repaint = function () {
     G.themeChanged();
-    return G.inTurn((lab) => {
+    G.inTurn((lab) => {
       const stage = lab.shown && lab.shown.picture && G.section(lab.id).querySelector(".lab-figure").firstElementChild;
       if (stage) G.paint(stage, lab.shown.picture, lab);
     });

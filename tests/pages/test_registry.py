@@ -270,7 +270,7 @@ def test_a_lab_declares_all_that_a_reader_is_told(lab: Lab) -> None:
     assert lab.title.strip()
     assert lab.provenance.strip()
     assert lab.snippet.strip()
-    wide, phone = lab.height if isinstance(lab.height, tuple) else (lab.height, lab.height)
+    wide, phone = lab.room
     assert 40 <= wide <= phone
     for control in lab.controls:
         assert re.fullmatch(r"[a-z][a-z0-9_]*", control.name), control.name
